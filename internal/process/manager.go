@@ -1,0 +1,86 @@
+package process
+
+import (
+	"fmt"
+	"os"
+	"time"
+
+	kubeclient "github.com/fluxcd/pkg/runtime/client"
+	fluxctrl "github.com/fluxcd/pkg/runtime/controller"
+	"github.com/fluxcd/pkg/runtime/leaderelection"
+	"github.com/fluxcd/pkg/runtime/pprof"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/config"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
+)
+
+// shutdown is how long running reconciliations get to save their state after
+// a signal. With the rest of the way out it stays within eight seconds.
+const shutdown = 6 * time.Second
+
+func (o *options) manager(p *Program, scheme *runtime.Scheme) (ctrl.Manager, error) {
+	selector, err := fluxctrl.GetWatchSelector(o.watch)
+	if err != nil {
+		return nil, fmt.Errorf("--watch-label-selector: %w", err)
+	}
+	byObject := map[client.Object]cache.ByObject{}
+	for _, kind := range p.Kinds {
+		byObject[kind] = cache.ByObject{Label: selector}
+	}
+	namespace := os.Getenv("RUNTIME_NAMESPACE")
+	var namespaces map[string]cache.Config
+	if !o.watch.AllNamespaces {
+		if namespace == "" {
+			return nil, fmt.Errorf("--watch-all-namespaces=false needs the environment variable RUNTIME_NAMESPACE")
+		}
+		namespaces = map[string]cache.Config{namespace: {}}
+	}
+	grace, recoverPanic := shutdown, true
+	mgr, err := ctrl.NewManager(kubeclient.GetConfigOrDie(o.kube), ctrl.Options{
+		Scheme:                        scheme,
+		Metrics:                       server.Options{BindAddress: o.metricsAddr, ExtraHandlers: pprof.GetHandlers()},
+		HealthProbeBindAddress:        o.healthAddr,
+		LeaderElection:                o.election.Enable,
+		LeaderElectionReleaseOnCancel: o.election.ReleaseOnCancel,
+		LeaseDuration:                 &o.election.LeaseDuration,
+		RenewDeadline:                 &o.election.RenewDeadline,
+		RetryPeriod:                   &o.election.RetryPeriod,
+		LeaderElectionID:              leaderelection.GenerateID(p.Name+"-leader-election", shard(o.watch)...),
+		LeaderElectionNamespace:       namespace,
+		GracefulShutdownTimeout:       &grace,
+		Controller:                    config.Controller{RecoverPanic: &recoverPanic},
+		Cache: cache.Options{
+			ByObject:          byObject,
+			DefaultNamespaces: namespaces,
+			DefaultTransform:  cache.TransformStripManagedFields(),
+		},
+		Client: client.Options{Cache: &client.CacheOptions{
+			// A cache of all Secrets of a cluster would be the largest thing
+			// in memory, and the one worth stealing.
+			DisableFor: []client.Object{&corev1.Secret{}, &corev1.ConfigMap{}},
+		}},
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, add := range []func(string, healthz.Checker) error{mgr.AddHealthzCheck, mgr.AddReadyzCheck} {
+		if err := add("ping", healthz.Ping); err != nil {
+			return nil, err
+		}
+	}
+	return mgr, nil
+}
+
+// shard tells apart the leaders of several instances that share the work by
+// label.
+func shard(w fluxctrl.WatchOptions) []string {
+	if w.LabelSelector == "" {
+		return nil
+	}
+	return []string{w.LabelSelector}
+}

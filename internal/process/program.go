@@ -1,0 +1,234 @@
+// Package process is how a controller's program starts and stops: flags,
+// logs, probes, metrics, leader election, the event recorder and the graceful
+// end, the same for all of them.
+//
+// Names of flags, ports, paths and log keys are those of the wire API, so that
+// manifests and patches written for other implementations of it work.
+package process
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/fluxcd/pkg/runtime/acl"
+	kubeclient "github.com/fluxcd/pkg/runtime/client"
+	fluxctrl "github.com/fluxcd/pkg/runtime/controller"
+	"github.com/fluxcd/pkg/runtime/jitter"
+	"github.com/fluxcd/pkg/runtime/leaderelection"
+	"github.com/fluxcd/pkg/runtime/logger"
+	"github.com/go-logr/logr"
+	"github.com/spf13/pflag"
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+
+	"github.com/weirhq/weir/internal/events"
+)
+
+// Program describes a controller's program. Only Name and Setup are required.
+type Program struct {
+	// Name is the program's name, such as "source-controller".
+	Name string
+	// FieldOwner owns what the reconcile loop writes; "" means Name.
+	FieldOwner string
+	// Concurrent is the default of --concurrent; 0 means 4.
+	Concurrent int
+	// AddToScheme adds the API groups the program uses. Kubernetes' own are
+	// always there.
+	AddToScheme []func(*runtime.Scheme) error
+	// Kinds are the objects that --watch-label-selector restricts.
+	Kinds []client.Object
+	// Flags adds the program's own flags.
+	Flags func(*pflag.FlagSet)
+	// Inert names flags of the wire API that mean nothing to this version.
+	// They are accepted, so that existing manifests start, and reported in the
+	// log when set.
+	Inert []string
+	// Gates holds the feature gates and their defaults.
+	Gates map[string]bool
+	// Receiver says that the program receives events instead of sending them:
+	// then --events-addr is one of its own flags.
+	Receiver bool
+	// Setup builds the parts and registers them with env.Manager.
+	Setup func(ctx context.Context, env *Env) error
+}
+
+// Env is what Setup gets.
+type Env struct {
+	Name       string
+	FieldOwner string
+	// Manager's client reads Secrets and ConfigMaps from the API server and
+	// everything else from the cache.
+	Manager  ctrl.Manager
+	Recorder *events.Recorder
+	Log      logr.Logger
+	// Concurrent is how many objects of a kind are worked on at once.
+	Concurrent int
+	// RequeueDependency is how long to wait for something else at the most.
+	RequeueDependency time.Duration
+	// NoCrossNamespaceRefs forbids references to other namespaces.
+	NoCrossNamespaceRefs bool
+	// DefaultServiceAccount is who acts for objects that name nobody; "" is
+	// the controller itself.
+	DefaultServiceAccount string
+	// RuntimeNamespace is where the program runs; "" when it does not know.
+	RuntimeNamespace string
+
+	limits fluxctrl.RateLimiterOptions
+	gates  map[string]bool
+}
+
+// Enabled reports whether a feature gate of Program.Gates is on.
+func (e *Env) Enabled(gate string) bool { return e.gates[gate] }
+
+// Controller returns the options of a controller for one kind.
+func (e *Env) Controller() controller.Options {
+	return controller.Options{
+		MaxConcurrentReconciles: e.Concurrent,
+		RateLimiter:             fluxctrl.GetRateLimiter(e.limits),
+	}
+}
+
+// options are the flags that all programs have.
+type options struct {
+	metricsAddr, healthAddr, eventsAddr string
+	concurrent                          int
+	requeueDependency                   time.Duration
+	defaultServiceAccount               string
+	gates                               map[string]string
+	acl                                 acl.Options
+	kube                                kubeclient.Options
+	election                            leaderelection.Options
+	log                                 logger.Options
+	limits                              fluxctrl.RateLimiterOptions
+	watch                               fluxctrl.WatchOptions
+	jitter                              jitter.IntervalOptions
+}
+
+func (o *options) bind(fs *pflag.FlagSet, p *Program) {
+	fs.StringVar(&o.metricsAddr, "metrics-addr", ":8080", "The address of the metrics endpoint.")
+	fs.StringVar(&o.healthAddr, "health-addr", ":9440", "The address of the health and readiness probes.")
+	if !p.Receiver {
+		fs.StringVar(&o.eventsAddr, "events-addr", "", "The URL of the notification-controller's event endpoint.")
+	}
+	fs.IntVar(&o.concurrent, "concurrent", p.Concurrent, "How many objects of a kind are reconciled at once.")
+	fs.DurationVar(&o.requeueDependency, "requeue-dependency", 30*time.Second, "How long to wait at most before looking at a dependency again.")
+	fs.StringVar(&o.defaultServiceAccount, "default-service-account", "", "The service account that acts for objects that name none.")
+	fs.StringToStringVar(&o.gates, "feature-gates", nil, "Feature gates, as name=true or name=false.")
+	for _, name := range p.Inert {
+		fs.String(name, "", "Accepted for compatibility; it means nothing to this version.")
+		fs.Lookup(name).NoOptDefVal = "true"
+	}
+	o.acl.BindFlags(fs)
+	o.kube.BindFlags(fs)
+	o.election.BindFlags(fs)
+	o.log.BindFlags(fs)
+	o.limits.BindFlags(fs)
+	o.watch.BindFlags(fs)
+	o.jitter.BindFlags(fs)
+	if p.Flags != nil {
+		p.Flags(fs)
+	}
+}
+
+// features merges --feature-gates into the program's defaults.
+func (o *options) features(defaults map[string]bool) (map[string]bool, error) {
+	out := map[string]bool{}
+	for name, on := range defaults {
+		out[name] = on
+	}
+	for name, text := range o.gates {
+		if _, known := defaults[name]; !known {
+			return nil, fmt.Errorf("--feature-gates: %q is no feature gate of this program", name)
+		}
+		if text != "true" && text != "false" {
+			return nil, fmt.Errorf("--feature-gates: %s=%q: use true or false", name, text)
+		}
+		out[name] = text == "true"
+	}
+	return out, nil
+}
+
+// Main runs the program until it is told to stop, and exits: with 0 after a
+// signal, with 1 and a logged error otherwise.
+func Main(p Program) {
+	if err := run(ctrl.SetupSignalHandler(), &p, os.Args[1:]); err != nil {
+		fmt.Fprintf(os.Stderr, "%s: %v\n", p.Name, err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, p *Program, args []string) error {
+	p.FieldOwner = orDefault(p.FieldOwner, p.Name)
+	if p.Concurrent == 0 {
+		p.Concurrent = 4
+	}
+	var o options
+	fs := pflag.NewFlagSet(p.Name, pflag.ContinueOnError)
+	o.bind(fs, p)
+	if err := fs.Parse(args); err != nil {
+		if err == pflag.ErrHelp {
+			return nil
+		}
+		return fmt.Errorf("%w (--help lists the flags)", err)
+	}
+	logger.SetLogger(logger.NewLogger(o.log))
+	log := ctrl.Log.WithName("setup")
+	for _, name := range p.Inert {
+		if f := fs.Lookup(name); f.Changed {
+			log.Info("a flag was accepted that means nothing to this version", "flag", "--"+name)
+		}
+	}
+	env, err := o.env(p)
+	if err != nil {
+		return err
+	}
+	if err := p.Setup(ctx, env); err != nil {
+		log.Error(err, "starting failed")
+		return err
+	}
+	log.Info("starting", "controller", p.Name)
+	return env.Manager.Start(ctx)
+}
+
+func (o *options) env(p *Program) (*Env, error) {
+	gates, err := o.features(p.Gates)
+	if err != nil {
+		return nil, err
+	}
+	if err := o.jitter.SetGlobalJitter(nil); err != nil {
+		return nil, err
+	}
+	scheme := runtime.NewScheme()
+	for _, add := range append([]func(*runtime.Scheme) error{clientgoscheme.AddToScheme}, p.AddToScheme...) {
+		if err := add(scheme); err != nil {
+			return nil, err
+		}
+	}
+	mgr, err := o.manager(p, scheme)
+	if err != nil {
+		return nil, err
+	}
+	env := &Env{
+		Name: p.Name, FieldOwner: p.FieldOwner, Manager: mgr, Log: ctrl.Log, Concurrent: o.concurrent,
+		RequeueDependency: o.requeueDependency, NoCrossNamespaceRefs: o.acl.NoCrossNamespaceRefs,
+		DefaultServiceAccount: o.defaultServiceAccount, RuntimeNamespace: os.Getenv("RUNTIME_NAMESPACE"),
+		limits: o.limits, gates: gates,
+	}
+	env.Recorder = events.New(events.Options{
+		Controller: p.Name, Scheme: scheme, Address: o.eventsAddr, Log: ctrl.Log.WithName("events"),
+		Kubernetes: mgr.GetEventRecorderFor(p.Name), //nolint:staticcheck // command lines and dashboards read core/v1 Events
+	})
+	return env, mgr.Add(env.Recorder)
+}
+
+func orDefault(s, fallback string) string {
+	if s == "" {
+		return fallback
+	}
+	return s
+}
