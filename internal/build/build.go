@@ -1,0 +1,208 @@
+package build
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/fluxcd/pkg/apis/kustomize"
+	"golang.org/x/sync/singleflight"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/weirhq/weir/internal/artifact"
+)
+
+// What a caller may want to tell apart. All of them are properties of the
+// source or the spec, not of the moment.
+var (
+	// ErrPath: Spec.Path is not a directory of the tree.
+	ErrPath = errors.New("path not found")
+	// ErrRemote: something names a file or base outside the tree by URL.
+	ErrRemote = errors.New("remote reference")
+	// ErrPlugin: a field asks for a Helm chart to be inflated or a program to be run.
+	ErrPlugin = errors.New("plugin not supported")
+	// ErrAliases: YAML aliases of a file expand without bound.
+	ErrAliases = errors.New("YAML aliases expand beyond the limit")
+	// ErrTooLarge: a bound on files, objects or output was passed.
+	ErrTooLarge = errors.New("build is too large")
+)
+
+// Spec is what a Kustomization says about a build. The zero value builds the
+// root of the tree as it is.
+type Spec struct {
+	// Scope says whose build it is, like the source's kind, namespace and name.
+	// It changes nothing in a result, but a cache keeps the results of equal specs
+	// apart by it, so that they do not push one another out.
+	Scope string
+	// Path is a directory of the tree, "" and "./" being its root. It cannot
+	// climb above the root.
+	Path string
+	// TargetNamespace, NamePrefix and NameSuffix replace those of the
+	// kustomization file unless empty.
+	TargetNamespace, NamePrefix, NameSuffix string
+	// CommonLabels and CommonAnnotations are set on every object of the result,
+	// over values that are there.
+	CommonLabels, CommonAnnotations map[string]string
+	// Patches come after those of the kustomization file. A patch is a strategic
+	// merge or a JSON6902 one.
+	Patches []kustomize.Patch
+	// Images are merged by name with those of the kustomization file; where both
+	// set a field, the one here wins.
+	Images []kustomize.Image
+	// Components come after those of the kustomization file. Each is a directory
+	// relative to Path.
+	Components []string
+	// IgnoreMissingComponents leaves out the Components that are not in the tree.
+	IgnoreMissingComponents bool
+	// Substitute says how variables are substituted. Nil means not at all.
+	Substitute *Substitution
+}
+
+// Substitution replaces expressions like ${name} and ${name:=default} in the
+// YAML text of each object, unless the object has the label or annotation
+// kustomize.toolkit.fluxcd.io/substitute: disabled. An escaped $${name} becomes
+// ${name}.
+type Substitution struct {
+	// Variables by name ([_a-zA-Z][_a-zA-Z0-9]*). Newlines are dropped from
+	// values.
+	Variables map[string]string
+	// Strict makes an unset variable without a default an error; otherwise it is
+	// empty.
+	Strict bool
+	// Always substitutes even when there is no variable, for the defaults.
+	Always bool
+}
+
+// Object is one object of a result. It is immutable and shared: nobody may
+// write to JSON.
+type Object struct {
+	GVK             schema.GroupVersionKind
+	Namespace, Name string
+	JSON            []byte // keys sorted, no white space
+	Sum             uint64 // xxhash64 of JSON
+}
+
+// Unstructured returns a copy of the object that is the caller's own.
+func (o *Object) Unstructured() (*unstructured.Unstructured, error) {
+	u := &unstructured.Unstructured{}
+	if err := u.UnmarshalJSON(o.JSON); err != nil {
+		return nil, fmt.Errorf("%s: %w", o.describe(), err)
+	}
+	return u, nil
+}
+
+func (o *Object) describe() string { return describe(o.GVK.Kind, o.Namespace, o.Name) }
+
+func describe(kind, namespace, name string) string {
+	if namespace != "" {
+		name = namespace + "/" + name
+	}
+	return fmt.Sprintf("%q", kind+"/"+name)
+}
+
+// Result is the outcome of a build, in the order kustomize emits objects.
+type Result struct {
+	Objects []Object
+	Digest  string // "sha256:" and the hash of all objects in order
+	Cached  bool   // nothing was built for this call
+}
+
+// Options of an Engine. The zero value is usable.
+type Options struct {
+	// NoRemoteBases says that remote bases are forbidden, not just unsupported.
+	// It decides the wording of the refusal; nothing is fetched either way.
+	NoRemoteBases bool
+	// CacheBytes bounds the memory of kept results. Zero means 32 MiB, a
+	// negative value keeps nothing.
+	CacheBytes int64
+}
+
+// Engine builds, and remembers what it built. It is safe for concurrent use.
+type Engine struct {
+	options Options
+	cache   *cache
+	flight  singleflight.Group
+}
+
+// New returns an Engine.
+func New(o Options) *Engine {
+	if o.CacheBytes == 0 {
+		o.CacheBytes = 32 << 20
+	}
+	return &Engine{options: o, cache: newCache(o.CacheBytes)}
+}
+
+// Build returns the objects that s makes of t. An error says what is wrong with
+// the source or with s, naming the file or the object, unless ctx ended; such
+// errors are remembered like results are. A build that has begun looks at ctx
+// between the files it reads, and t must stay open until Build returns.
+func (e *Engine) Build(ctx context.Context, t *artifact.Tree, s Spec) (*Result, error) {
+	key := s.key(e.options.NoRemoteBases)
+	for {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if out, ok := e.cache.get(key, t); ok {
+			return out.result(true)
+		}
+		// Equal builds at one time are one build. Its leader's context may end
+		// while ours goes on, then it is our turn.
+		v, _, shared := e.flight.Do(fmt.Sprintf("%x %p", key, t), func() (any, error) {
+			out := e.build(ctx, t, s)
+			if out.lasting {
+				e.cache.put(key, out)
+			}
+			return out, nil
+		})
+		out := v.(*outcome)
+		if shared && !out.lasting && ctx.Err() == nil && isContext(out.err) {
+			continue
+		}
+		return out.result(false)
+	}
+}
+
+func isContext(err error) bool {
+	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// outcome is how a build ended and what that depended on.
+type outcome struct {
+	objects []Object
+	digest  string
+	err     error
+	read    readSet
+	lasting bool // a function of read: the same for every tree that agrees with it
+}
+
+func (o *outcome) result(cached bool) (*Result, error) {
+	if o.err != nil {
+		return nil, o.err
+	}
+	return &Result{Objects: o.objects, Digest: o.digest, Cached: cached}, nil
+}
+
+// build runs s on t. Nearly all builds share the built-in OpenAPI document; one
+// that turns out to bring its own is started again, alone.
+func (e *Engine) build(ctx context.Context, t *artifact.Tree, s Spec) *outcome {
+	gate.lockShared()
+	out := e.attempt(ctx, t, s, false)
+	gate.RUnlock()
+	if errors.Is(out.err, errSchema) {
+		gate.alone(func() { out = e.attempt(ctx, t, s, true) })
+	}
+	return out
+}
+
+func (e *Engine) attempt(ctx context.Context, t *artifact.Tree, s Spec, ownSchema bool) *outcome {
+	rec := newRecorder(ctx, t, guard{ownSchema: ownSchema, forbidRemote: e.options.NoRemoteBases}.check)
+	out := &outcome{}
+	objects, err := run(rec, s)
+	if err == nil {
+		out.objects, out.digest = objects, digest(objects)
+	}
+	out.err, out.read = err, rec.readSet()
+	out.lasting = rec.broken == nil && !isContext(err)
+	return out
+}

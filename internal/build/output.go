@@ -1,0 +1,191 @@
+package build
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"hash"
+	"strings"
+	"unique"
+
+	"github.com/cespare/xxhash/v2"
+	"github.com/fluxcd/pkg/ssa/normalize"
+	"github.com/fluxcd/pkg/ssa/utils"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/kustomize/api/resmap"
+	"sigs.k8s.io/kustomize/api/resource"
+)
+
+// Bounds on what one build puts out.
+const (
+	maxObjects = 50_000
+	maxOutput  = 256 << 20 // bytes of JSON
+)
+
+// collect turns what kustomize built into the objects of a result.
+func collect(ctx context.Context, m resmap.ResMap, s Spec) ([]Object, error) {
+	sub, err := newSubstituter(s.Substitute)
+	if err != nil {
+		return nil, err
+	}
+	c := collection{seen: make(map[identity]string, m.Size()), spec: s}
+	for _, res := range m.Resources() {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		from := describe(res.GetKind(), res.GetNamespace(), res.GetName())
+		data, err := render(res, sub)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", from, err)
+		}
+		if err := c.add(from, data); err != nil {
+			return nil, err
+		}
+	}
+	return c.compact(), nil
+}
+
+// render returns the JSON of res after substitution.
+func render(res *resource.Resource, sub *substituter) ([]byte, error) {
+	data, err := res.MarshalJSON()
+	if err != nil || !sub.wants(data) {
+		return data, err
+	}
+	if res.GetLabels()[substituteKey] == disabled || res.GetAnnotations()[substituteKey] == disabled {
+		return data, nil
+	}
+	return sub.object(data)
+}
+
+// identity is what an inventory knows an object by.
+type identity struct{ group, kind, namespace, name string }
+
+// collection gathers objects and sees to the bounds.
+type collection struct {
+	spec    Spec
+	objects []Object
+	seen    map[identity]string // the object's name before substitution
+	bytes   int
+}
+
+// add takes one object, or the items of a list, that was called from in the
+// source.
+func (c *collection) add(from string, data []byte) error {
+	u := &unstructured.Unstructured{}
+	if err := u.UnmarshalJSON(data); err != nil {
+		return fmt.Errorf("%s: not a Kubernetes object: %w", from, err)
+	}
+	if !u.IsList() {
+		return c.addObject(from, u)
+	}
+	return u.EachListItem(func(item runtime.Object) error {
+		return c.addObject(from, item.(*unstructured.Unstructured))
+	})
+}
+
+func (c *collection) addObject(from string, u *unstructured.Unstructured) error {
+	switch {
+	case utils.IsKustomization(u):
+		return nil // configuration of kustomize under another file name
+	case u.GetKind() == "" || u.GetAPIVersion() == "":
+		return fmt.Errorf("%s: not a Kubernetes object: it needs apiVersion and kind", from)
+	case u.GetName() == "" && u.GetGenerateName() != "":
+		return fmt.Errorf("%s: metadata.generateName is not supported, as it names a new object each time; set metadata.name", from)
+	case u.GetName() == "":
+		return fmt.Errorf("%s: metadata.name is missing", from)
+	}
+	if err := normalizeObject(u); err != nil {
+		return fmt.Errorf("%s: %w", from, err)
+	}
+	if c.spec.CommonLabels != nil || c.spec.CommonAnnotations != nil {
+		utils.SetCommonMetadata([]*unstructured.Unstructured{u}, c.spec.CommonLabels, c.spec.CommonAnnotations)
+	}
+	gvk := u.GroupVersionKind()
+	id := identity{gvk.Group, gvk.Kind, u.GetNamespace(), u.GetName()}
+	if other, there := c.seen[id]; there {
+		return fmt.Errorf("%s is built twice: from %s and from %s", describe(gvk.Kind, id.namespace, id.name), other, from)
+	}
+	c.seen[id] = from
+	data, err := canonical(u)
+	if err != nil {
+		return fmt.Errorf("%s: %w", from, err)
+	}
+	c.bytes += len(data)
+	if len(c.objects) == maxObjects || c.bytes > maxOutput {
+		return fmt.Errorf("%w: more than %d objects or %d MiB; split it into several Kustomizations", ErrTooLarge, maxObjects, maxOutput>>20)
+	}
+	c.objects = append(c.objects, Object{
+		GVK: intern(gvk), Namespace: unique.Make(id.namespace).Value(), Name: id.name,
+		JSON: data, Sum: xxhash.Sum64(data),
+	})
+	return nil
+}
+
+// normalizeObject brings an object of a built-in kind into the form the API
+// server stores: stringData of a Secret becomes data, ports get their protocol,
+// status goes. Without it server-side apply would own fields that do not exist,
+// or miss the keys of list items. The peers do the same with the same library.
+func normalizeObject(u *unstructured.Unstructured) error {
+	if err := normalize.UnstructuredList([]*unstructured.Unstructured{u}); err != nil {
+		return err
+	}
+	if meta, ok := u.Object["metadata"].(map[string]any); ok && meta["creationTimestamp"] == nil {
+		delete(meta, "creationTimestamp")
+	}
+	return nil
+}
+
+func canonical(u *unstructured.Unstructured) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(u.Object); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+}
+
+func intern(gvk schema.GroupVersionKind) schema.GroupVersionKind {
+	return schema.GroupVersionKind{
+		Group:   unique.Make(gvk.Group).Value(),
+		Version: unique.Make(gvk.Version).Value(),
+		Kind:    unique.Make(gvk.Kind).Value(),
+	}
+}
+
+// compact returns the objects with their JSON in one piece of memory, and their
+// names in another, as results are kept for long.
+func (c *collection) compact() []Object {
+	all, names := make([]byte, 0, c.bytes), strings.Builder{}
+	objects := make([]Object, len(c.objects))
+	for _, o := range c.objects {
+		names.WriteString(o.Name)
+	}
+	rest := names.String()
+	for i, o := range c.objects {
+		start := len(all)
+		all = append(all, o.JSON...)
+		o.JSON = all[start:len(all):len(all)]
+		o.Name, rest = rest[:len(o.Name)], rest[len(o.Name):]
+		objects[i] = o
+	}
+	return objects
+}
+
+func digest(objects []Object) string {
+	h := sha256.New()
+	for i := range objects {
+		writeAll(h, objects[i].JSON, []byte("\n"))
+	}
+	return fmt.Sprintf("sha256:%x", h.Sum(nil))
+}
+
+func writeAll(h hash.Hash, parts ...[]byte) {
+	for _, p := range parts {
+		h.Write(p) // never fails
+	}
+}
