@@ -28,6 +28,8 @@ var controllerNames = []string{
 	names.TTLAfterFinishedController,
 	names.EndpointSliceController,
 	names.DisruptionController,
+	names.PersistentVolumeClaimProtectionController, // admission adds the finalizers that these release
+	names.PersistentVolumeProtectionController,
 }
 
 // controllers prepares the controllers of kube-controller-manager; what it returns runs them until its

@@ -25,6 +25,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
+
+	"github.com/weirhq/weir/local/internal/pods"
 )
 
 // Users of the control plane. All but Admin are parts of the control plane itself, so that an audit
@@ -32,7 +34,7 @@ import (
 const (
 	Admin      = "weir:admin"
 	Controller = "system:kube-controller-manager"
-	Pods       = "weir:pod-simulator"
+	Simulator  = "weir:pod-simulator"
 )
 
 // Bounds of starting and stopping. Starting takes two to three seconds on two cores; the bound is for
@@ -137,6 +139,11 @@ func (cp *ControlPlane) startParts(creds *credentials, o Options) error {
 		return err
 	}
 	cp.part(ctx, "controllers", run)
+	if o.Pods {
+		cp.part(ctx, "pod simulator", func(ctx context.Context) error {
+			return pods.Run(ctx, creds.config(cp.URL, Simulator), pods.Options{})
+		})
+	}
 	return nil
 }
 

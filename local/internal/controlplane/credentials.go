@@ -37,7 +37,7 @@ func (c *credentials) file(name string) string { return filepath.Join(c.dir, nam
 
 func newCredentials(dir string) (*credentials, error) {
 	c := &credentials{dir: filepath.Join(dir, "credentials"), tokens: map[string]string{
-		Admin: randomToken(), Controller: randomToken(), Pods: randomToken(),
+		Admin: randomToken(), Controller: randomToken(), Simulator: randomToken(),
 	}}
 	if err := os.MkdirAll(c.dir, 0o700); err != nil {
 		return nil, fmt.Errorf("directory of credentials: %w", err)
