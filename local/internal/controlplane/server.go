@@ -86,6 +86,7 @@ func serverArgs(creds *credentials, etcd string, o Options) ([]string, error) {
 		"--service-cluster-ip-range=10.96.0.0/16",
 		"--allow-privileged=true",
 		"--event-ttl=1h",
+		"--shutdown-watch-termination-grace-period=1s", // more than 0 tells watches to end; else they hold up the end
 		"--feature-gates=WatchList=true",
 	}
 	if o.AuditLog == "" {
