@@ -2,10 +2,12 @@ package loop
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
 	"github.com/fluxcd/pkg/apis/meta"
+	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
@@ -14,74 +16,93 @@ import (
 // runs. Most are done before that, and cost one status write instead of two.
 const patience = time.Second
 
-type progressKey struct{}
+type writerKey struct{}
 
 // Progress says what the Worker is doing now, such as "cloning branch main".
 // People see it in the Ready condition if the work takes longer than a second.
 func Progress(ctx context.Context, message string) {
-	if p, ok := ctx.Value(progressKey{}).(*note); ok {
-		p.mu.Lock()
-		p.message = message
-		p.mu.Unlock()
+	if w, ok := ctx.Value(writerKey{}).(interface{ progress(string) }); ok {
+		w.progress(message)
 	}
 }
 
-type note struct {
-	mu      sync.Mutex
-	message string
+// Save writes the status fields of obj now, before the Worker is done. It is
+// for what must be on record before something happens, such as an inventory.
+// Conditions are not written; those follow from the outcome.
+func Save[T Object](ctx context.Context, obj T) error {
+	w, ok := ctx.Value(writerKey{}).(*writer[T])
+	if !ok {
+		return errors.New("loop.Save outside of a reconciliation")
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	now := obj.DeepCopyObject().(T)
+	now.SetConditions(w.latest.GetConditions())
+	return w.write(ctx, now)
 }
 
-func (n *note) text() string {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.message
-}
-
-// progress writes at most one early status while a Worker runs.
-type progress[T Object] struct {
+// writer is the way to the status of one object during one reconciliation.
+type writer[T Object] struct {
+	r      *Reconciler[T]
 	cancel context.CancelFunc
 	ended  chan struct{}
-	latest T // what the API server has, as far as this reconciliation knows
+
+	mu      sync.Mutex
+	message string
+	latest  T // what the API server has, as far as this reconciliation knows
 }
 
-func (r *Reconciler[T]) watchProgress(ctx context.Context, before T) (context.Context, *progress[T]) {
-	n := &note{message: "reconciliation in progress"}
+func (r *Reconciler[T]) begin(ctx context.Context, before T) (context.Context, *writer[T]) {
 	timer, cancel := context.WithCancel(ctx)
-	p := &progress[T]{cancel: cancel, ended: make(chan struct{}), latest: before}
+	w := &writer[T]{r: r, cancel: cancel, ended: make(chan struct{}), latest: before, message: "reconciliation in progress"}
 	go func() {
-		defer close(p.ended)
+		defer close(w.ended)
 		select {
 		case <-timer.Done():
-			return
 		case <-time.After(patience):
+			w.announce(ctx)
 		}
-		p.latest = r.announce(ctx, before, n.text())
 	}()
-	return context.WithValue(ctx, progressKey{}, n), p
+	return context.WithValue(ctx, writerKey{}, w), w
+}
+
+func (w *writer[T]) progress(message string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.message = message
 }
 
 // announce writes that the object is being worked on. That it could not is no
 // reason to stop: the status at the end is what counts.
-func (r *Reconciler[T]) announce(ctx context.Context, before T, message string) T {
-	busy := before.DeepCopyObject().(T)
+func (w *writer[T]) announce(ctx context.Context) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	busy := w.latest.DeepCopyObject().(T)
 	conditions := busy.GetConditions()
-	ready := condition(meta.ReadyCondition, meta.ProgressingReason, message)
+	ready := condition(meta.ReadyCondition, meta.ProgressingReason, w.message)
 	ready.Status = metav1.ConditionUnknown
 	set(&conditions, busy.GetGeneration(), ready)
-	set(&conditions, busy.GetGeneration(), condition(meta.ReconcilingCondition, meta.ProgressingReason, message))
+	set(&conditions, busy.GetGeneration(), condition(meta.ReconcilingCondition, meta.ProgressingReason, w.message))
 	busy.SetConditions(conditions)
-	sent := busy.DeepCopyObject().(T)
-	if err := r.client.Status().Patch(ctx, sent, client.MergeFrom(before), r.owner); err != nil {
-		return before
-	}
-	r.written.note(sent)
-	return busy
+	_ = w.write(ctx, busy)
 }
 
-// stop ends the watch and returns the state that the final status write has
-// to be compared with.
-func (p *progress[T]) stop() T {
-	p.cancel()
-	<-p.ended
-	return p.latest
+// write makes the status at the API server that of now. The caller holds mu.
+func (w *writer[T]) write(ctx context.Context, now T) error {
+	if equality.Semantic.DeepEqual(w.latest, now) {
+		return nil
+	}
+	sent := now.DeepCopyObject().(T) // the answer must not replace what the Worker set
+	if err := w.r.client.Status().Patch(ctx, sent, client.MergeFrom(w.latest), w.r.owner); err != nil {
+		return err
+	}
+	w.r.written.note(sent)
+	w.latest = now
+	return nil
+}
+
+// end stops announcing. Afterwards only the reconciliation itself writes.
+func (w *writer[T]) end() {
+	w.cancel()
+	<-w.ended
 }

@@ -10,7 +10,6 @@ import (
 
 	"github.com/fluxcd/pkg/apis/meta"
 	"github.com/fluxcd/pkg/runtime/jitter"
-	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -129,15 +128,15 @@ func (r *Reconciler[T]) run(ctx context.Context, obj T) (ctrl.Result, error) {
 		return ctrl.Result{}, err
 	}
 	before := obj.DeepCopyObject().(T)
-	workCtx, progress := r.watchProgress(ctx, before)
+	workCtx, status := r.begin(ctx, before)
 	done, err := r.work(workCtx, obj)
-	written := progress.stop()
+	status.end()
 	if ctx.Err() != nil && err != nil {
 		return ctrl.Result{}, err // the process ends; the next one will do the work
 	}
 	f := failureOf(err)
 	report(obj, done, f)
-	if err := r.save(ctx, written, obj); err != nil {
+	if err := status.write(ctx, obj); err != nil {
 		return ctrl.Result{}, errors.Join(f.orNil(), client.IgnoreNotFound(err))
 	}
 	r.tell(before, obj, done, f)
@@ -163,13 +162,16 @@ func (r *Reconciler[T]) finalize(ctx context.Context, obj T) (ctrl.Result, error
 		return ctrl.Result{}, nil
 	}
 	before := obj.DeepCopyObject().(T)
-	if err := r.cleanUp(ctx, obj); err != nil {
+	workCtx, status := r.begin(ctx, before)
+	err := r.cleanUp(workCtx, obj)
+	status.end()
+	if err != nil {
 		if ctx.Err() != nil {
 			return ctrl.Result{}, err
 		}
 		f := failureOf(err)
 		report(obj, Done{}, f)
-		if err := r.save(ctx, before, obj); err != nil {
+		if err := status.write(ctx, obj); err != nil {
 			return ctrl.Result{}, errors.Join(f, client.IgnoreNotFound(err))
 		}
 		r.tell(before, obj, Done{}, f)
@@ -177,7 +179,7 @@ func (r *Reconciler[T]) finalize(ctx context.Context, obj T) (ctrl.Result, error
 	}
 	before = obj.DeepCopyObject().(T)
 	controllerutil.RemoveFinalizer(obj, Finalizer)
-	err := r.client.Patch(ctx, obj, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), r.owner)
+	err = r.client.Patch(ctx, obj, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), r.owner)
 	return ctrl.Result{}, client.IgnoreNotFound(err)
 }
 
@@ -201,19 +203,6 @@ func (r *Reconciler[T]) claim(ctx context.Context, obj T) error {
 		r.written.note(obj)
 	}
 	return err
-}
-
-// save writes status, if there is anything to write.
-func (r *Reconciler[T]) save(ctx context.Context, before, after T) error {
-	if equality.Semantic.DeepEqual(before, after) {
-		return nil
-	}
-	out := after.DeepCopyObject().(T) // the answer must not replace what the Worker set
-	if err := r.client.Status().Patch(ctx, out, client.MergeFrom(before), r.owner); err != nil {
-		return err
-	}
-	r.written.note(out)
-	return nil
 }
 
 // tell records the event of one attempt, if Ready says something new.

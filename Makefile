@@ -1,0 +1,92 @@
+# What there is to do here: make help
+
+SHELL := /bin/bash -o pipefail
+MODULES := api internal source-controller kustomize-controller notification-controller image-automation-controller local e2e
+CONTROLLERS := source-controller kustomize-controller notification-controller image-automation-controller
+PROGRAMS := $(addprefix bin/,$(CONTROLLERS) weir-local)
+LINTER := $(CURDIR)/bin/golangci-lint
+
+# Built programs name no folder of the machine they were built on, and are the
+# same bytes for the same source.
+export CGO_ENABLED := 0
+BUILD := go build -trimpath -buildvcs=false
+
+# What `make run` works on: REPO is a folder, a bare repository or a URL;
+# without it, an example is made. ONCE=1 ends after the demonstration.
+REPO ?=
+PATH_IN_REPO ?=
+ONCE ?=
+
+say = @printf '%s  %s\n' "$$(date +%H:%M:%S)" "$(1)"
+
+.PHONY: help
+help: ## Say what there is to do
+	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/:.*## /\t/' | expand -t 14
+	@printf '\nmake run REPO=<path or URL> PATH_IN_REPO=./overlays/dev   runs your own repository\nmake run ONCE=1                                           ends after the demonstration\n'
+
+.PHONY: build
+build: ## Build the controllers and weir-local into bin/
+	$(call say,Building the four controllers and the local control plane. The first time this compiles Kubernetes: 5 to 15 minutes on two cores.)
+	@for c in $(CONTROLLERS); do \
+		printf '%s  building %s\n' "$$(date +%H:%M:%S)" $$c; \
+		$(BUILD) -ldflags '-s -w' -o bin/$$c ./$$c || exit 1; \
+	done
+	@printf '%s  building weir-local (etcd, the API server and its controllers in one program)\n' "$$(date +%H:%M:%S)"
+	@$(BUILD) -ldflags '-s -w' -o bin/weir-local ./local
+	$(call say,Built:)
+	@ls -l $(PROGRAMS) | awk '{printf "          %-32s %6.1f MB\n", $$NF, $$5/1000000}'
+
+.PHONY: run
+run: build ## Run the toolkit on an embedded control plane and show what it does
+	@bin/weir-local run --bin-dir bin --config-dir config/crd/bases \
+		$(if $(REPO),--repo '$(REPO)') $(if $(PATH_IN_REPO),--path '$(PATH_IN_REPO)') $(if $(ONCE),--once)
+
+.PHONY: test
+test: build ## Run all tests
+	$(call say,Vetting)
+	@test -z "$$(gofmt -l $(MODULES) | tee /dev/stderr)" || { echo 'gofmt would change the files above: run gofmt -w'; exit 1; }
+	@go vet work
+	$(call say,Testing: unit and API-server tests, then the stories on the real programs, then a short fuzzing of each parser)
+	@go test -count=1 -timeout 20m -p 2 $(addsuffix /...,$(addprefix ./,$(filter-out e2e,$(MODULES))))
+	@go test -count=1 -timeout 20m -p 1 ./e2e/...
+	@$(MAKE) --no-print-directory fuzz FUZZTIME=2s
+
+.PHONY: e2e
+e2e: build ## Run the stories on the real programs
+	@go test -count=1 -v -timeout 30m ./e2e/stories/...
+
+.PHONY: bench
+bench: build ## Measure seconds, API requests and CPU seconds of the main jobs
+	@go run ./e2e/bench -bin-dir bin $(BENCH)
+
+# Each target runs this long; `make test` runs all of them for a moment.
+FUZZTIME ?= 60s
+.PHONY: fuzz
+fuzz: ## Fuzz everything that parses bytes from outside (FUZZTIME=60s each)
+	@grep -rhoE --include='*_test.go' '^func (Fuzz[A-Za-z0-9_]*)' $(MODULES) >/dev/null || exit 0; \
+	grep -rlE --include='*_test.go' '^func Fuzz' $(MODULES) | while read -r f; do \
+		grep -oE '^func Fuzz[A-Za-z0-9_]*' $$f | sed 's/func //' | while read -r t; do \
+			printf '%s  fuzzing %s in %s for $(FUZZTIME)\n' "$$(date +%H:%M:%S)" $$t $$(dirname $$f); \
+			go test -run '^$$' -fuzz "^$$t\$$" -fuzztime $(FUZZTIME) ./$$(dirname $$f) >/tmp/weir-fuzz.$$$$ 2>&1 </dev/null || { cat /tmp/weir-fuzz.$$$$; exit 1; }; \
+		done || exit 1; \
+	done
+
+$(LINTER): tools/go.mod
+	$(call say,Building the pinned linter: a few minutes the first time)
+	@GOBIN=$(CURDIR)/bin GOWORK=off go -C tools install github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+.PHONY: lint
+lint: $(LINTER) ## Run the linters
+	@for m in $(MODULES); do (cd $$m && $(LINTER) run --config $(CURDIR)/.golangci.yml ./...) || exit 1; done
+
+.PHONY: generate
+generate: ## Generate deep copies and custom resource definitions
+	@tools/generate.sh
+
+.PHONY: tidy
+tidy: ## Keep the modules' requirements agreed
+	@for m in $(MODULES); do GOWORK=off go -C $$m mod tidy || exit 1; done; go work sync
+
+.PHONY: clean
+clean: ## Remove what was built
+	@rm -rf bin dist

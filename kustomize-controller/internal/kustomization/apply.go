@@ -1,0 +1,137 @@
+package kustomization
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/fluxcd/pkg/apis/meta"
+
+	kustomizev1 "github.com/weirhq/weir/api/kustomize/v1"
+	"github.com/weirhq/weir/internal/apply"
+	"github.com/weirhq/weir/internal/build"
+	"github.com/weirhq/weir/internal/loop"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// apply makes the cluster have the built objects and removes those that left
+// the source. The changes it returns are those it made.
+//
+// The inventory always holds at least what is on the cluster: an object enters
+// it before it is applied, and leaves it after it is gone.
+func (r *Reconciler) apply(ctx context.Context, k *kustomizev1.Kustomization, s *source, built *build.Result) ([]apply.Change, error) {
+	loop.Progress(ctx, fmt.Sprintf("Applying manifests for revision %s with a timeout of %s", s.artifact.Revision, k.GetTimeout()))
+	applier, err := r.applier(k)
+	if err != nil {
+		return nil, loop.Retry(meta.ReconciliationFailedReason, err)
+	}
+	owned, err := inventory(k)
+	if err != nil {
+		return nil, loop.Stall(meta.ReconciliationFailedReason, err)
+	}
+	known := owned
+	record := func(refs []apply.Ref) error {
+		known = union(known, refs)
+		if len(known) == len(owned) {
+			return nil
+		}
+		k.Status.Inventory = entries(known)
+		return loop.Save(ctx, k)
+	}
+	set := apply.Set{Owner: client.ObjectKeyFromObject(k), Objects: built.Objects, Force: k.Spec.Force, Recheck: r.recheck(k, owned)}
+	result, err := applier.Apply(ctx, set, record)
+	if result != nil {
+		r.tellChanges(k, s, result.Changes)
+	}
+	if err != nil {
+		return nil, loop.RetryAfter(meta.ReconciliationFailedReason, k.GetRetryInterval(), err)
+	}
+	changes := slices.DeleteFunc(result.Changes, func(c apply.Change) bool {
+		return c.Action == apply.Unchanged || c.Action == apply.Skipped
+	})
+	pruned, err := r.prune(ctx, k, s, applier, known, result.Inventory)
+	return append(changes, pruned...), err
+}
+
+// prune deletes what is in the inventory and not in the build any more.
+func (r *Reconciler) prune(ctx context.Context, k *kustomizev1.Kustomization, s *source, a *apply.Applier, known, wanted []apply.Ref) ([]apply.Change, error) {
+	stale := difference(known, wanted)
+	k.Status.Inventory = entries(wanted)
+	if !k.Spec.Prune || len(stale) == 0 {
+		return nil, nil
+	}
+	k.Status.Inventory = entries(union(wanted, stale)) // until they are gone
+	changes, survivors, err := a.Prune(ctx, client.ObjectKeyFromObject(k), stale, apply.PruneOptions{})
+	k.Status.Inventory = entries(union(wanted, survivors))
+	r.tellChanges(k, s, changes)
+	if err != nil {
+		return changes, loop.RetryAfter(meta.PruneFailedReason, k.GetRetryInterval(), err)
+	}
+	return changes, nil
+}
+
+// applier acts as the service account of k, if there is one.
+func (r *Reconciler) applier(k *kustomizev1.Kustomization) (*apply.Applier, error) {
+	account := k.Spec.ServiceAccountName
+	if account == "" {
+		account = r.DefaultServiceAccount
+	}
+	if account == "" {
+		return r.Cluster.As("")
+	}
+	return r.Cluster.As("system:serviceaccount:" + k.Namespace + ":" + account)
+}
+
+// recheck reports whether every object has to be asked for, instead of only
+// those that the watch marked: when somebody asks for a reconciliation by hand,
+// and at the interval when the watch cannot see everything.
+func (r *Reconciler) recheck(k *kustomizev1.Kustomization, owned []apply.Ref) bool {
+	m := r.recall(k)
+	asked, _ := meta.ReconcileAnnotationValue(k.GetAnnotations())
+	blind := time.Since(m.checked) >= k.Spec.Interval.Duration && slices.ContainsFunc(owned, r.Cluster.Blind)
+	if asked == k.Status.GetLastHandledReconcileRequest() && !blind {
+		return false
+	}
+	m.checked = time.Now()
+	return true
+}
+
+// tellChanges records what was done to the cluster, one event for a release
+// and one for corrections.
+func (r *Reconciler) tellChanges(k *kustomizev1.Kustomization, s *source, changes []apply.Change) {
+	var released, corrected []string
+	for _, c := range changes {
+		switch {
+		case c.Action == apply.Unchanged, c.Action == apply.Skipped:
+		case c.Drift:
+			corrected = append(corrected, correction(c))
+		default:
+			released = append(released, c.Ref.String()+" "+c.Action)
+		}
+		if c.From.Name != "" {
+			released = append(released, fmt.Sprintf("%s taken over from Kustomization %s", c.Ref, c.From))
+		}
+	}
+	if len(released) > 0 {
+		r.Recorder.Normal(k, meta.ProgressingReason, strings.Join(released, "\n"), s.metadata())
+	}
+	if len(corrected) > 0 {
+		r.Recorder.Normal(k, kustomizev1.DriftCorrectedReason, strings.Join(corrected, "\n"), s.metadata())
+	}
+}
+
+func correction(c apply.Change) string {
+	text := c.Ref.String() + " " + c.Action + ": drift corrected"
+	if c.Action == apply.Created {
+		text = c.Ref.String() + " " + c.Action + ": it had been deleted"
+	}
+	if c.Manager != "" {
+		text += fmt.Sprintf(" (changed by field manager %q)", c.Manager)
+	}
+	if c.Fight {
+		text += "; it is changed again and again, so the next corrections wait longer"
+	}
+	return text
+}

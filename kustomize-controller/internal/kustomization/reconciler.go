@@ -1,0 +1,170 @@
+package kustomization
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/fluxcd/pkg/apis/meta"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	kustomizev1 "github.com/weirhq/weir/api/kustomize/v1"
+	"github.com/weirhq/weir/internal/apply"
+	"github.com/weirhq/weir/internal/artifact"
+	"github.com/weirhq/weir/internal/build"
+	"github.com/weirhq/weir/internal/events"
+	"github.com/weirhq/weir/internal/loop"
+)
+
+// Options are what a Reconciler works with. All fields but the last three are
+// required.
+type Options struct {
+	Client   client.Client
+	Live     client.Reader // reads from the API server
+	Recorder *events.Recorder
+	Fetcher  *artifact.Fetcher
+	Builder  *build.Engine
+	Cluster  *apply.Cluster
+
+	// RequeueDependency is the longest wait for a source or a dependency.
+	RequeueDependency time.Duration
+	// NoCrossNamespaceRefs forbids sources and dependencies elsewhere.
+	NoCrossNamespaceRefs bool
+	// DefaultServiceAccount acts for objects that name none; "" is the
+	// controller.
+	DefaultServiceAccount string
+	// LooseSubstitution lets variables without a value pass as empty.
+	LooseSubstitution bool
+}
+
+// Reconciler implements loop.Worker for Kustomizations.
+type Reconciler struct {
+	Options
+
+	mu     sync.Mutex
+	memory map[types.NamespacedName]*memory
+}
+
+// memory is what a running process remembers of an object between two
+// reconciliations. All of it may be lost.
+type memory struct {
+	waiting time.Time // since when health has been waited for
+	waits   string    // and for which content
+	checked time.Time // when every object was last asked for
+}
+
+// New returns a Reconciler.
+func New(o Options) *Reconciler {
+	return &Reconciler{Options: o, memory: map[types.NamespacedName]*memory{}}
+}
+
+// Reconcile makes the cluster equal to the build of k's source.
+func (r *Reconciler) Reconcile(ctx context.Context, k *kustomizev1.Kustomization) (loop.Done, error) {
+	start := time.Now()
+	if err := unsupported(k); err != nil {
+		return loop.Done{}, loop.Stall(kustomizev1.ReconciliationFailedReason, err)
+	}
+	source, err := r.source(ctx, k)
+	if err != nil {
+		return loop.Done{}, err
+	}
+	if err := r.dependencies(ctx, k, source); err != nil {
+		return loop.Done{}, err
+	}
+
+	bounded, cancel := context.WithTimeout(ctx, k.GetTimeout())
+	defer cancel()
+	k.Status.LastAttemptedRevision = source.artifact.Revision
+	built, err := r.build(bounded, k, source)
+	if err != nil {
+		return loop.Done{}, r.failed(k, source, "", start, err)
+	}
+	changes, err := r.apply(bounded, k, source, built)
+	if err != nil {
+		return loop.Done{}, r.failed(k, source, built.Digest, start, err)
+	}
+	healthy, err := r.health(bounded, k, source, built, len(changes) > 0)
+	if err != nil {
+		return loop.Done{}, r.failed(k, source, built.Digest, start, err)
+	}
+	if !healthy.done {
+		return healthy.pending(source), nil
+	}
+	return r.succeeded(k, source, built.Digest, start), nil
+}
+
+// build fetches the artifact, unless it is here, and builds the objects.
+func (r *Reconciler) build(ctx context.Context, k *kustomizev1.Kustomization, s *source) (*build.Result, error) {
+	loop.Progress(ctx, fmt.Sprintf("Fetching manifests for revision %s with a timeout of %s", s.artifact.Revision, k.GetTimeout()))
+	tree, err := r.Fetcher.Fetch(ctx, s.artifact.URL, s.artifact.Digest)
+	switch {
+	case errors.Is(err, artifact.ErrNotFound):
+		return nil, loop.Wait(meta.ArtifactFailedReason, r.RequeueDependency,
+			fmt.Errorf("the artifact of %s is not served any more: waiting for the source to publish it again: %w", s, err))
+	case err != nil:
+		return nil, loop.Retry(meta.ArtifactFailedReason, fmt.Errorf("fetching the artifact of %s: %w", s, err))
+	}
+	defer tree.Close()
+
+	loop.Progress(ctx, fmt.Sprintf("Building manifests for revision %s with a timeout of %s", s.artifact.Revision, k.GetTimeout()))
+	spec, err := r.spec(ctx, k)
+	if err != nil {
+		return nil, err
+	}
+	built, err := r.Builder.Build(ctx, tree, spec)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return nil, loop.Retry(meta.BuildFailedReason, fmt.Errorf("building %s: %w", k.Spec.Path, err))
+	case errors.Is(err, build.ErrPath):
+		return nil, loop.RetryAfter(kustomizev1.ArtifactFailedReason, k.GetRetryInterval(), err)
+	case err != nil:
+		return nil, loop.RetryAfter(meta.BuildFailedReason, k.GetRetryInterval(), err)
+	}
+	return built, nil
+}
+
+// failed notes a failure in the object's history.
+func (r *Reconciler) failed(k *kustomizev1.Kustomization, s *source, digest string, start time.Time, err error) error {
+	if f, ok := errors.AsType[*loop.Failure](err); ok && digest != "" && !f.Waiting {
+		remember(k, s, digest, f.Reason, start)
+	}
+	return err
+}
+
+// succeeded says that all is as the source wants it.
+func (r *Reconciler) succeeded(k *kustomizev1.Kustomization, s *source, digest string, start time.Time) loop.Done {
+	remember(k, s, digest, meta.ReconciliationSucceededReason, start)
+	k.Status.LastAppliedRevision = s.artifact.Revision
+	k.Status.LastAppliedOriginRevision = s.origin()
+	return loop.Done{
+		Reason:  meta.ReconciliationSucceededReason,
+		Message: "Applied revision: " + s.artifact.Revision,
+		Event: fmt.Sprintf("Reconciliation finished in %s, next run in %s",
+			time.Since(start).Round(time.Millisecond), k.Spec.Interval.Duration),
+		Metadata: s.metadata("commit_status", "update"),
+	}
+}
+
+// recall returns the memory of an object.
+func (r *Reconciler) recall(k *kustomizev1.Kustomization) *memory {
+	key := client.ObjectKeyFromObject(k)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	m := r.memory[key]
+	if m == nil {
+		m = &memory{}
+		r.memory[key] = m
+	}
+	return m
+}
+
+func (r *Reconciler) forget(k *kustomizev1.Kustomization) {
+	key := client.ObjectKeyFromObject(k)
+	r.mu.Lock()
+	delete(r.memory, key)
+	r.mu.Unlock()
+	r.Cluster.Forget(key)
+}

@@ -1,0 +1,110 @@
+package kustomization
+
+import (
+	"context"
+
+	"github.com/fluxcd/pkg/apis/meta"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	kustomizev1 "github.com/weirhq/weir/api/kustomize/v1"
+	"github.com/weirhq/weir/internal/loop"
+	"github.com/weirhq/weir/internal/process"
+)
+
+// Names of the indexes over the cached Kustomizations.
+const (
+	bySource     = "spec.sourceRef"
+	byDependency = "spec.dependsOn"
+)
+
+// Setup registers the reconciler with env. bell rings for Kustomizations
+// whose objects drifted or changed their health.
+func (r *Reconciler) Setup(ctx context.Context, env *process.Env, bell *loop.Bell) error {
+	indexer := env.Manager.GetFieldIndexer()
+	if err := indexer.IndexField(ctx, &kustomizev1.Kustomization{}, bySource, func(obj client.Object) []string {
+		k := obj.(*kustomizev1.Kustomization)
+		return []string{k.Spec.SourceRef.Kind + "/" + sourceKey(k).String()}
+	}); err != nil {
+		return err
+	}
+	if err := indexer.IndexField(ctx, &kustomizev1.Kustomization{}, byDependency, func(obj client.Object) []string {
+		var keys []string
+		for _, key := range dependencyKeys(obj.(*kustomizev1.Kustomization)) {
+			keys = append(keys, key.String())
+		}
+		return keys
+	}); err != nil {
+		return err
+	}
+	c, err := ctrl.NewControllerManagedBy(env.Manager).
+		For(&kustomizev1.Kustomization{}, builder.WithPredicates(loop.Triggers())).
+		Watches(&kustomizev1.Kustomization{},
+			handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, obj client.Object) []reconcile.Request {
+				return r.users(ctx, byDependency, client.ObjectKeyFromObject(obj).String())
+			}), builder.WithPredicates(readinessChanged())).
+		WatchesRawSource(bell).
+		WithOptions(env.Controller()).
+		Build(loop.New(env, r))
+	if err != nil {
+		return err
+	}
+	for kind, make := range producers {
+		users := func(ctx context.Context, obj client.Object) []reconcile.Request {
+			return r.users(ctx, bySource, kind+"/"+client.ObjectKeyFromObject(obj).String())
+		}
+		if err := loop.WatchWhenServed(env, c, make(), handler.EnqueueRequestsFromMapFunc(users), artifactChanged()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// users returns the Kustomizations that an index names for a value.
+func (r *Reconciler) users(ctx context.Context, index, value string) []reconcile.Request {
+	var all kustomizev1.KustomizationList
+	if err := r.Client.List(ctx, &all, client.MatchingFields{index: value}, client.UnsafeDisableDeepCopy); err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "listing the Kustomizations that use an object", "index", index, "object", value)
+		return nil
+	}
+	requests := make([]reconcile.Request, 0, len(all.Items))
+	for i := range all.Items {
+		requests = append(requests, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&all.Items[i])})
+	}
+	return requests
+}
+
+// artifactChanged lets through the publication of another artifact.
+func artifactChanged() predicate.Predicate {
+	return predicate.Funcs{
+		CreateFunc: func(e event.CreateEvent) bool { return e.Object.(producer).GetArtifact() != nil },
+		DeleteFunc: func(event.DeleteEvent) bool { return false },
+		UpdateFunc: func(e event.UpdateEvent) bool {
+			before, after := e.ObjectOld.(producer).GetArtifact(), e.ObjectNew.(producer).GetArtifact()
+			return after != nil && (before == nil || before.Revision != after.Revision ||
+				before.Digest != after.Digest || before.URL != after.URL)
+		},
+	}
+}
+
+// readinessChanged lets through what a dependent Kustomization waits for.
+func readinessChanged() predicate.Predicate {
+	state := func(obj client.Object) [3]any {
+		k := obj.(*kustomizev1.Kustomization)
+		return [3]any{
+			apimeta.IsStatusConditionTrue(k.Status.Conditions, meta.ReadyCondition),
+			k.Status.ObservedGeneration == k.Generation, k.Status.LastAppliedRevision,
+		}
+	}
+	return predicate.Funcs{
+		CreateFunc: func(event.CreateEvent) bool { return false },
+		DeleteFunc: func(event.DeleteEvent) bool { return false },
+		UpdateFunc: func(e event.UpdateEvent) bool { return state(e.ObjectOld) != state(e.ObjectNew) },
+	}
+}

@@ -1,0 +1,122 @@
+package kustomization
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+
+	"github.com/fluxcd/pkg/apis/meta"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	kustomizev1 "github.com/weirhq/weir/api/kustomize/v1"
+	"github.com/weirhq/weir/internal/build"
+	"github.com/weirhq/weir/internal/loop"
+	"github.com/weirhq/weir/internal/secrets"
+)
+
+// unsupported names the first field of k that this version does not implement.
+// Such an object stalls: going on without the field would do something else
+// than what was asked for.
+func unsupported(k *kustomizev1.Kustomization) error {
+	readyExpr := false
+	for _, d := range k.Spec.DependsOn {
+		readyExpr = readyExpr || d.ReadyExpr != ""
+	}
+	for _, f := range []struct {
+		field string
+		set   bool
+	}{
+		{"spec.decryption", k.Spec.Decryption != nil},
+		{"spec.kubeConfig", k.Spec.KubeConfig != nil},
+		{"spec.healthCheckExprs", len(k.Spec.HealthCheckExprs) > 0},
+		{"spec.dependsOn[].readyExpr", readyExpr},
+		{"spec.ignore", len(k.Spec.Ignore) > 0},
+		{"spec.buildMetadata", len(k.Spec.BuildMetadata) > 0},
+	} {
+		if f.set {
+			return fmt.Errorf("%s is not supported by this version; nothing was applied: remove the field or use a version that supports it", f.field)
+		}
+	}
+	return nil
+}
+
+// spec turns the fields of k that shape a build into the builder's terms.
+func (r *Reconciler) spec(ctx context.Context, k *kustomizev1.Kustomization) (build.Spec, error) {
+	s := build.Spec{
+		Path:                    k.Spec.Path,
+		TargetNamespace:         k.Spec.TargetNamespace,
+		NamePrefix:              k.Spec.NamePrefix,
+		NameSuffix:              k.Spec.NameSuffix,
+		Patches:                 k.Spec.Patches,
+		Images:                  k.Spec.Images,
+		Components:              k.Spec.Components,
+		IgnoreMissingComponents: k.Spec.IgnoreMissingComponents,
+	}
+	if m := k.Spec.CommonMetadata; m != nil {
+		s.CommonLabels, s.CommonAnnotations = m.Labels, m.Annotations
+	}
+	if k.Spec.PostBuild == nil {
+		return s, nil
+	}
+	values, err := r.variables(ctx, k)
+	if err != nil {
+		return s, err
+	}
+	s.Substitute = &build.Substitution{
+		Variables: values,
+		Strict:    !r.LooseSubstitution,
+		Always:    k.Spec.PostBuild.SubstituteStrategy == kustomizev1.SubstituteStrategyAlways,
+	}
+	return s, nil
+}
+
+// variables collects the values of spec.postBuild. What stands in the object
+// itself wins over what comes from a ConfigMap or Secret, and later references
+// win over earlier ones.
+func (r *Reconciler) variables(ctx context.Context, k *kustomizev1.Kustomization) (map[string]string, error) {
+	values := map[string]string{}
+	for i, ref := range k.Spec.PostBuild.SubstituteFrom {
+		key := client.ObjectKey{Namespace: k.Namespace, Name: ref.Name}
+		var found map[string]string
+		var err error
+		switch ref.Kind {
+		case "Secret":
+			found, err = r.secretValues(ctx, key)
+		default: // the schema allows only one other
+			found, err = r.configValues(ctx, key)
+		}
+		if ref.Optional && (apierrors.IsNotFound(err) || errors.Is(err, secrets.ErrNotFound)) {
+			continue
+		}
+		if err != nil {
+			return nil, loop.RetryAfter(meta.BuildFailedReason, k.GetRetryInterval(),
+				fmt.Errorf("spec.postBuild.substituteFrom[%d]: %s %q: %w", i, ref.Kind, key, err))
+		}
+		maps.Copy(values, found)
+	}
+	maps.Copy(values, k.Spec.PostBuild.Substitute)
+	return values, nil
+}
+
+func (r *Reconciler) secretValues(ctx context.Context, key client.ObjectKey) (map[string]string, error) {
+	s, err := secrets.Get(ctx, r.Client, key.Namespace, key.Name)
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[string]string, len(s.Data))
+	for name, value := range s.Data {
+		out[name] = string(value)
+	}
+	return out, nil
+}
+
+func (r *Reconciler) configValues(ctx context.Context, key client.ObjectKey) (map[string]string, error) {
+	c := &corev1.ConfigMap{}
+	if err := r.Client.Get(ctx, key, c); err != nil {
+		return nil, err
+	}
+	return c.Data, nil
+}

@@ -1,0 +1,88 @@
+// Kustomize-controller keeps clusters equal to the Kustomizations in them.
+package main
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/pflag"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	kustomizev1 "github.com/weirhq/weir/api/kustomize/v1"
+	sourcev1 "github.com/weirhq/weir/api/source/v1"
+	"github.com/weirhq/weir/internal/apply"
+	"github.com/weirhq/weir/internal/artifact"
+	"github.com/weirhq/weir/internal/build"
+	"github.com/weirhq/weir/internal/loop"
+	"github.com/weirhq/weir/internal/process"
+	"github.com/weirhq/weir/kustomize-controller/internal/kustomization"
+)
+
+const strictSubstitution = "StrictPostBuildSubstitutions"
+
+// options are the flags of this program.
+type options struct {
+	concurrentSSA    int
+	noRemoteBases    bool
+	httpRetry        int
+	overrideManagers []string
+	cache            string
+}
+
+func (o *options) bind(fs *pflag.FlagSet) {
+	fs.IntVar(&o.concurrentSSA, "concurrent-ssa", 4, "How many objects of one Kustomization are applied at once.")
+	fs.BoolVar(&o.noRemoteBases, "no-remote-bases", false, "Refuse remote bases; this version refuses them in any case.")
+	fs.IntVar(&o.httpRetry, "http-retry", 9, "How often the download of an artifact is tried again.")
+	fs.StringArrayVar(&o.overrideManagers, "override-manager", nil, "A field manager whose fields are taken from it; may be given several times.")
+	fs.StringVar(&o.cache, "cache-path", filepath.Join(os.TempDir(), "kustomize-controller"), "The folder for downloaded artifacts. It may be emptied at any time.")
+}
+
+func main() {
+	var o options
+	process.Main(process.Program{
+		Name:        "kustomize-controller",
+		FieldOwner:  "gotk-kustomize-controller",
+		AddToScheme: []func(*runtime.Scheme) error{kustomizev1.AddToScheme, sourcev1.AddToScheme},
+		Kinds:       []client.Object{&kustomizev1.Kustomization{}},
+		Flags:       o.bind,
+		Gates:       map[string]bool{strictSubstitution: true},
+		Setup:       o.setup,
+	})
+}
+
+func (o *options) setup(ctx context.Context, env *process.Env) error {
+	build.Confine()
+	fetcher, err := artifact.NewFetcher(artifact.FetcherOptions{
+		Dir: o.cache, Retries: o.httpRetry, HostOverride: os.Getenv("SOURCE_CONTROLLER_LOCALHOST"),
+	})
+	if err != nil {
+		return err
+	}
+	var bell loop.Bell
+	cluster, err := apply.NewCluster(env.Manager.GetConfig(), apply.Options{
+		FieldManager:     "kustomize-controller",
+		OwnerGroup:       kustomizev1.GroupVersion.Group,
+		Concurrency:      o.concurrentSSA,
+		OverrideManagers: o.overrideManagers,
+		Notify:           bell.Ring,
+		Log:              env.Log.WithName("apply"),
+	})
+	if err != nil {
+		return err
+	}
+	context.AfterFunc(ctx, cluster.Close)
+	return kustomization.New(kustomization.Options{
+		Client:                env.Manager.GetClient(),
+		Live:                  env.Manager.GetAPIReader(),
+		Recorder:              env.Recorder,
+		Fetcher:               fetcher,
+		Builder:               build.New(build.Options{NoRemoteBases: o.noRemoteBases}),
+		Cluster:               cluster,
+		RequeueDependency:     env.RequeueDependency,
+		NoCrossNamespaceRefs:  env.NoCrossNamespaceRefs,
+		DefaultServiceAccount: env.DefaultServiceAccount,
+		LooseSubstitution:     !env.Enabled(strictSubstitution),
+	}).Setup(ctx, env, &bell)
+}
