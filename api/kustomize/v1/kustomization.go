@@ -27,11 +27,11 @@ const (
 	EnabledValue = "enabled"
 	// DisabledValue switches a behaviour off, such as "prune: disabled".
 	DisabledValue = "disabled"
-	// MergeValue, of "ssa", keeps the fields that other managers have added.
+	// MergeValue is a value of "ssa": apply, and keep the fields that other managers have added.
 	MergeValue = "Merge"
-	// IfNotPresentValue, of "ssa", creates the object when it is absent and never changes it.
+	// IfNotPresentValue is a value of "ssa": create the object when it is absent and never change it.
 	IfNotPresentValue = "IfNotPresent"
-	// IgnoreValue, of "ssa", never applies the object.
+	// IgnoreValue is a value of "ssa": never apply the object.
 	IgnoreValue = "Ignore"
 )
 
