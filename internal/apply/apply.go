@@ -1,0 +1,231 @@
+package apply
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/weirhq/weir/internal/apply/drift"
+	"github.com/weirhq/weir/internal/build"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/metadata"
+)
+
+type metaClient = metadata.ResourceInterface
+
+// task is one object on its way through a stage.
+type task struct {
+	object   *build.Object
+	ref      Ref
+	owner    types.NamespacedName
+	resource *resource
+	key      drift.Key
+	sum      uint64
+	step     step
+	row      drift.Row
+	known    bool // row is there
+	dirt     *dirt
+	force    bool
+
+	payload payload
+	fresh   bool                          // it does not exist yet
+	live    *metav1.PartialObjectMetadata // as it is in the cluster, when that was read
+	pending bool                          // an apply is due
+	going   bool                          // the answer says that the object is being deleted
+	uid     types.UID                     // of the answer
+	change  Change
+}
+
+// fail returns an error about the task's object.
+func (t *task) fail(op string, err error) error { return &ObjectError{Ref: t.ref, Op: op, Err: err} }
+
+// Apply makes the cluster's objects those of the Set, as the package comment
+// describes. Before anything of a stage is written, record is called with all
+// objects of the stages so far, so that the caller can note down what it is
+// about to own; its error ends the Apply. An object that fails does not keep
+// the others of its stage from being written, but later stages wait for the
+// next attempt. Errors name the object and what to do; several are joined.
+func (a *Applier) Apply(ctx context.Context, set Set, record func([]Ref) error) (*Result, error) {
+	result := &Result{Inventory: make([]Ref, 0, len(set.Objects))}
+	if a.broken != nil {
+		return result, a.broken
+	}
+	plan := newPlan(a, set)
+	defer plan.release()
+	result.Inventory = plan.inventory()
+	var done []Ref
+	for st := range stages {
+		tasks, errs := plan.stage(ctx, st)
+		if len(tasks) == 0 && len(errs) == 0 {
+			continue
+		}
+		if len(errs) == 0 {
+			errs = a.each(ctx, tasks, a.check)
+		}
+		if len(errs) > 0 {
+			return result, stopped(ctx, errs)
+		}
+		for _, t := range tasks {
+			done = append(done, t.ref)
+		}
+		if anyPending(tasks) && record != nil {
+			if err := record(done); err != nil {
+				return result, err
+			}
+		}
+		errs = a.each(ctx, tasks, a.write)
+		for _, t := range tasks {
+			if t.change.Action != "" {
+				result.Changes = append(result.Changes, t.change)
+			}
+		}
+		if len(errs) == 0 && st == definitions {
+			errs = a.each(ctx, tasks, a.awaitDefinition)
+		}
+		if len(errs) > 0 {
+			return result, stopped(ctx, errs)
+		}
+		result.Inventory = plan.inventory() // scopes are known now
+	}
+	plan.finish()
+	return result, nil
+}
+
+func anyPending(tasks []*task) bool {
+	for _, t := range tasks {
+		if t.pending {
+			return true
+		}
+	}
+	return false
+}
+
+// stopped says that the time was up, if it was, instead of repeating it for each object.
+func stopped(ctx context.Context, errs []error) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("stopped before %d objects were applied, %s: %w", len(errs), errs[0], err)
+	}
+	return join(errs)
+}
+
+// check finds out what an apply of the object would do, without doing it.
+func (a *Applier) check(ctx context.Context, t *task) error {
+	switch t.step {
+	case nothing:
+		t.change.Action = Unchanged
+		return nil
+	case skip:
+		t.change.Action = Skipped
+		t.resource.table.Forget(t.key)
+		t.resource.clean(t.key)
+		return nil
+	case postpone:
+		t.change.Action, t.change.Manager, t.change.Fight = Skipped, t.dirt.manager, true
+		return nil
+	}
+	var err error
+	if t.payload, err = a.newPayload(t.object, t.ref, t.owner); err != nil {
+		return t.fail("reading", err)
+	}
+	switch t.step {
+	case look:
+		return a.look(ctx, t)
+	case send:
+		t.pending = true
+		return a.claim(ctx, t)
+	}
+	return a.preview(ctx, t)
+}
+
+// look decides about an object that is only created, never changed.
+func (a *Applier) look(ctx context.Context, t *task) error {
+	live, err := a.get(ctx, t)
+	if err != nil {
+		return t.fail("reading", err)
+	}
+	if live != nil {
+		t.change.Action = Skipped
+		return nil
+	}
+	return a.preview(ctx, t)
+}
+
+// preview dry-runs the apply of a new or changed object.
+func (a *Applier) preview(ctx context.Context, t *task) error {
+	m, err := a.patch(ctx, t, t.payload.json, true)
+	switch {
+	case err == nil:
+	case t.force && isImmutable(err):
+		if err := a.recreatable(ctx, t, err); err != nil {
+			return err
+		}
+		t.pending = true
+		return a.claim(ctx, t)
+	default:
+		if noKind(err) {
+			a.mapper.stale()
+			err = fmt.Errorf("%w: %w", ErrNoKind, err)
+		}
+		return t.fail("dry run", err)
+	}
+	t.fresh = m.ResourceVersion == ""
+	if !t.fresh && a.asLive(t, m) && t.resource.table.Confirm(t.key, t.row, t.sum, t.payload.expires) {
+		t.change.Action = Unchanged
+		return nil
+	}
+	t.pending = true
+	if t.fresh {
+		return nil
+	}
+	return a.claim(ctx, t)
+}
+
+// asLive reports whether a dry run's answer is the object as the watch saw it:
+// nothing would change. A change of a value alone moves nothing but the time of
+// our entry, which has whole seconds, so a live entry as young as that is not
+// proof enough.
+func (a *Applier) asLive(t *task, m *metav1.PartialObjectMetadata) bool {
+	p := t.resource.table.Policy
+	pr, ok := p.Take(m)
+	return ok && t.known && pr == t.row.Print && pr.Marks&drift.Strip == 0 &&
+		time.Since(time.Unix(int64(pr.OwnTime), 0)) > drift.Blur
+}
+
+// claim makes sure that an existing object may be written: it is not marked to
+// be left alone, and if it is another owner's, that it may be taken. Only an
+// object that the watch has not shown has to be read for this.
+func (a *Applier) claim(ctx context.Context, t *task) error {
+	current, found := types.NamespacedName{}, false
+	switch {
+	case t.dirt != nil && t.dirt.verdict == drift.Taken:
+		current, found = a.ownerOf(t.dirt.live), true
+	case t.known && t.row.Owner == number(t.owner):
+		return nil
+	case t.known:
+		current, found = a.owner(t.row.Owner)
+	}
+	if !found {
+		live, err := a.get(ctx, t)
+		if err != nil || live == nil {
+			if err != nil {
+				return t.fail("reading", err)
+			}
+			return nil
+		}
+		t.live, current = live, a.ownerOf(live)
+		marks := marksOf(a.options.OwnerGroup, live.Labels, live.Annotations)
+		if marks&(drift.Leave|drift.Once) != 0 {
+			t.pending, t.change.Action = false, Skipped
+			return nil
+		}
+	}
+	if current.Name == "" || current == t.owner {
+		return nil
+	}
+	if a.options.MayTake != nil && !a.options.MayTake(t.ref, current, t.owner) {
+		return t.fail("apply", &OwnedError{Ref: t.ref, Owner: current})
+	}
+	t.change.From = current
+	return nil
+}

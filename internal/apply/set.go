@@ -1,0 +1,54 @@
+package apply
+
+import (
+	"github.com/weirhq/weir/internal/build"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// Set is what one owner wants to exist.
+type Set struct {
+	Owner   types.NamespacedName
+	Objects []build.Object
+	// Force deletes and recreates objects whose change is refused because a
+	// field is immutable, when the replacement would be accepted.
+	Force bool
+	// Recheck asks the API server about every object, also about those of which
+	// the watch says that they are as they were applied.
+	Recheck bool
+}
+
+// Actions of a Change.
+const (
+	Created    = "created"
+	Configured = "configured"
+	Unchanged  = "unchanged"
+	Skipped    = "skipped" // not touched: an annotation says so, or a repair is put off in a fight
+	Deleted    = "deleted"
+)
+
+// Change is what happened to one object.
+type Change struct {
+	Ref
+	Action string
+	// Drift is set when the object was written because the cluster's copy had
+	// been changed or deleted, not because the Set changed.
+	Drift bool
+	// Manager is the field manager that had changed the object, when Drift is
+	// set and the API server knows it.
+	Manager string
+	// Fight is set when the object has been repaired again and again lately:
+	// Manager insists, and repairs are made ever less often until it stops.
+	Fight bool
+	// From is the owner that the object was taken from, empty otherwise.
+	From types.NamespacedName
+}
+
+// Result is what an Apply did. It also comes with an error, and then holds what
+// was done before.
+type Result struct {
+	// Changes has one entry for each object of the stages that were reached, in
+	// the order of the Set.
+	Changes []Change
+	// Inventory names all objects of the Set.
+	Inventory []Ref
+}
