@@ -23,6 +23,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -35,6 +36,8 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/weirhq/weir/internal/crd"
 )
 
 // kubeconfigVariable names the environment variable with the kubeconfig of a cluster to use.
@@ -115,7 +118,11 @@ func startEnvironment(o Options) (*environment, error) {
 		return nil, fmt.Errorf("kubeconfig %q: %w", e.kubeconfig, err)
 	}
 	e.config.QPS = -1 // tests are not to measure a client's own rate limit
-	if err := installCRDs(ctx, e.config, root, o.CRDs); err != nil {
+	dirs := []string{filepath.Join(root, crd.Dir)}
+	for _, dir := range o.CRDs {
+		dirs = append(dirs, filepath.Join(root, dir))
+	}
+	if _, err := crd.Install(ctx, e.config, dirs...); err != nil {
 		e.stop()
 		return nil, err
 	}
