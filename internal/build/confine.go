@@ -3,15 +3,23 @@ package build
 import (
 	"context"
 	"fmt"
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"os"
+	"regexp"
+	"runtime"
+	"strings"
 )
 
-// Confine closes, for the whole process, the two ways kustomize has out of it:
-// its loader fetches files through [http.DefaultTransport] and clones bases with
-// the git it finds on PATH. Builds of an [Engine] are refused before they get so
-// far; this holds where kustomize's idea of a remote reference and ours differ.
+// Confine closes, for the whole process, the ways kustomize has out of it: its
+// loader fetches files through [http.DefaultTransport] and clones bases with the
+// git it finds on PATH, and on some input it ends the process through
+// [log.Fatal]. Builds of an [Engine] are refused before they fetch anything; this
+// holds where kustomize's idea of a remote reference and ours differ. A fatal
+// message of kustomize becomes the error of the build; all others are passed on
+// to the writer that the standard logger has when Confine is called.
 //
 // After Confine nothing in the process can use http.DefaultTransport (nor a
 // clone of it) or find a program by name: clients of the API server and of
@@ -26,8 +34,43 @@ func Confine() (release func()) {
 		},
 	}
 	os.Unsetenv("PATH")
+	writer := log.Writer()
+	log.SetOutput(surviving{writer})
 	return func() {
 		http.DefaultTransport = transport
 		os.Setenv("PATH", path)
+		log.SetOutput(writer)
+	}
+}
+
+var logTime = regexp.MustCompile(`^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d(\.\d+)? `)
+
+// surviving is a writer for the standard logger. log.Fatal writes before it
+// exits, so a panic here, which every build recovers from, keeps it from that.
+type surviving struct{ to io.Writer }
+
+func (s surviving) Write(p []byte) (int, error) {
+	if fatalInKustomize() {
+		panic(strings.TrimSpace(logTime.ReplaceAllString(string(p), "")))
+	}
+	return s.to.Write(p)
+}
+
+// fatalInKustomize reports whether the writer was called by log.Fatal and that
+// by kustomize.
+func fatalInKustomize() bool {
+	pcs := make([]uintptr, 16)
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(3, pcs)])
+	for fatal := false; ; {
+		f, more := frames.Next()
+		switch {
+		case strings.HasPrefix(f.Function, "log.Fatal"):
+			fatal = true
+		case fatal:
+			return strings.HasPrefix(f.Function, "sigs.k8s.io/kustomize/")
+		}
+		if !more {
+			return false
+		}
 	}
 }

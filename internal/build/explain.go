@@ -6,98 +6,175 @@ import (
 	"fmt"
 	"path"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
 	"sigs.k8s.io/kustomize/api/konfig"
 	"sigs.k8s.io/kustomize/api/provider"
+	"sigs.k8s.io/kustomize/api/resource"
 
 	"github.com/weirhq/weir/internal/artifact"
 )
 
+// What kustomize says, as of the version in engineVersion. A message that does
+// not match is passed on as it is, less its secrets.
 var (
 	yamlLine = regexp.MustCompile(`yaml: line (\d+)`)
-	// kustomize quotes the whole configuration of a generator that fails, with
-	// the literals of a Secret in it.
+	missing  = regexp.MustCompile(`accumulating resources from '([^']*)': open ([^']*): file does not exist`)
+	twice    = regexp.MustCompile(`merging resources from '([^']*)': may not add resource with an already registered id: ([^']*)'`)
+	several  = regexp.MustCompile(`Found multiple kustomization files under: (\S*)`)
+	nameless = regexp.MustCompile(`missing metadata\.name in object \{\{\S+ (\S+)\}.*`)
+	// The whole configuration of a generator that fails is quoted, with the
+	// literals of a Secret in it.
 	generatorConfig = regexp.MustCompile("(?s) with config: `.*?`")
-	// Only in messages of kustomize that tried a path as a file, then as a
-	// directory, and tells about both.
-	asFile = regexp.MustCompile(`(?s)^accumulating resources: accumulation err='accumulating resources from '([^']*)': (.*)': .*$`)
+	// So are the objects that a reference may mean.
+	candidates = regexp.MustCompile(`(?s)\s*\*\*\*\* Too many possible referral targets.*`)
 )
 
 // explain makes an error of kustomize into one that names the file and the line,
 // where the cause can be found again.
 func explain(r *recorder, t target, err error) error {
-	text := err.Error()
-	if strings.Contains(strings.ToLower(text), "yaml") || t.generated {
-		if found := findBadFile(r, t, text); found != nil {
-			return found
+	text := candidates.ReplaceAllString(generatorConfig.ReplaceAllString(err.Error(), ""), "")
+	if found := findBadFile(r, t, text); found != nil {
+		return found
+	}
+	if m := last(missing, text); m != nil {
+		if by := namedBy(r, t, m[1], m[2]); by != "" {
+			return fmt.Errorf("%q: resources: %q is not in the source", by, relative(m[2]))
 		}
 	}
-	text = generatorConfig.ReplaceAllString(text, "")
-	if m := asFile.FindStringSubmatch(text); m != nil && strings.Contains(m[2], "no such file") {
-		missing := path.Join(t.dir, m[1])
-		if info, err := r.base.Stat(missing); err == nil && info.Kind == artifact.Absent {
-			return fmt.Errorf("%q names the resource %q, and there is no %q in the source", relative(t.file), m[1], relative(missing))
-		}
+	if m := last(twice, text); m != nil {
+		return fmt.Errorf("%q: %s is there twice%s", path.Clean(m[1]), m[2], alsoIn(r, m[1], m[2]))
 	}
-	return errors.New(tidy("kustomize build: " + text))
+	if m := several.FindStringSubmatch(text); m != nil {
+		return fmt.Errorf("%q has more than one kustomization file; keep one of %s", relative(m[1]), strings.Join(konfig.RecognizedKustomizationFileNames(), ", "))
+	}
+	return fmt.Errorf("kustomize build of %q: %s", relative(t.dir), tidy(text))
+}
+
+func last(re *regexp.Regexp, text string) []string {
+	all := re.FindAllStringSubmatch(text, -1)
+	if len(all) == 0 {
+		return nil
+	}
+	return all[len(all)-1]
 }
 
 // tidy takes out of a message what is true but helps nobody.
 func tidy(s string) string {
+	s = nameless.ReplaceAllString(s, "a $1 has no metadata.name (generateName is not supported)")
 	s = strings.ReplaceAll(s, "recursed accumulation of path", "in")
 	return strings.Join(strings.Fields(s), " ")
 }
 
-// findBadFile looks through the manifests that the build read for the one that
-// kustomize could not take, and says why.
-func findBadFile(r *recorder, t target, text string) error {
-	for _, f := range r.readSet() {
-		base := path.Base(f.path)
-		ext := path.Ext(base)
-		if !f.used || f.kind != artifact.File || f.path == t.file ||
-			ext != ".yaml" && ext != ".yml" && ext != ".json" || !strings.Contains(text, base) {
+// namedBy returns the kustomization file whose reference ref is the path p.
+func namedBy(r *recorder, t target, ref, p string) string {
+	files := []string{t.file}
+	for _, f := range r.order {
+		if f.used && f.kind == artifact.File && slices.Contains(konfig.RecognizedKustomizationFileNames(), path.Base(f.path)) {
+			files = append(files, f.path)
+		}
+	}
+	for _, file := range slices.Backward(files) {
+		if path.Join(path.Dir(file), ref) == p {
+			return relative(file)
+		}
+	}
+	return ""
+}
+
+// alsoIn names another manifest with an object of this id, as kustomize writes
+// it.
+func alsoIn(r *recorder, ref, id string) string {
+	seen := false
+	for f, data := range r.manifests() {
+		named := strings.HasSuffix("/"+relative(f), "/"+path.Base(ref))
+		if named && !seen {
+			seen = true
 			continue
 		}
-		data, err := r.tree.ReadFile(f.real)
-		if err != nil || checkAliases(data) != nil {
+		for _, res := range decode(data) {
+			if res.CurId().String() == id || res.OrgId().String() == id {
+				return fmt.Sprintf("; it is in %q too", relative(f))
+			}
+		}
+	}
+	return ""
+}
+
+// manifests yields path and content of every file read that may be a manifest.
+func (r *recorder) manifests() func(yield func(string, []byte) bool) {
+	return func(yield func(string, []byte) bool) {
+		for _, f := range slices.Clone(r.order) {
+			ext := path.Ext(f.path)
+			if !f.used || f.kind != artifact.File || ext != ".yaml" && ext != ".yml" && ext != ".json" ||
+				slices.Contains(konfig.RecognizedKustomizationFileNames(), path.Base(f.path)) {
+				continue
+			}
+			data, err := r.tree.ReadFile(f.real)
+			if err != nil || checkAliases(data) != nil {
+				continue
+			}
+			if !yield(f.path, data) {
+				return
+			}
+		}
+	}
+}
+
+// findBadFile looks for the manifest that kustomize could not take, and says
+// why. A file that kustomize does not speak of may be data for a generator.
+func findBadFile(r *recorder, t target, text string) error {
+	if lower := strings.ToLower(text); !strings.Contains(lower, "yaml") && !t.generated {
+		return nil
+	}
+	for p, data := range r.manifests() {
+		if !strings.Contains(text, path.Base(p)) {
 			continue
 		}
 		if err := badManifest(data); err != nil {
-			return fmt.Errorf("%q: %w", relative(f.path), err)
+			return fmt.Errorf("%q: %w", relative(p), err)
 		}
 	}
 	return nil
 }
 
 // badManifest says why data is not a stream of Kubernetes objects, nil if it is.
-func badManifest(data []byte) (err error) {
+func badManifest(data []byte) error {
 	line := 0
 	for i, doc := range bytes.Split(data, []byte("\n---")) {
+		text, skipped := doc, 0
+		if i > 0 { // the rest of the separator's line
+			_, text, _ = bytes.Cut(doc, []byte("\n"))
+			skipped = 1
+		}
 		var node yaml.Node
-		if err := yaml.Unmarshal(doc, &node); err != nil && i > 0 {
-			// The rest of the separator's line belongs to the document.
-			_, rest, _ := bytes.Cut(doc, []byte("\n"))
-			if err = yaml.Unmarshal(rest, &node); err != nil {
-				return yamlError(err, line+1)
-			}
-		} else if err != nil {
-			return yamlError(err, line)
+		if err := yaml.Unmarshal(text, &node); err != nil {
+			return yamlError(err, line+skipped)
 		}
 		line += bytes.Count(doc, []byte("\n")) + 1
 	}
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("kustomize cannot work with it: %v", p)
-		}
-	}()
-	_, err = provider.NewDefaultDepProvider().GetResourceFactory().SliceFromBytes(data)
-	if err != nil {
+	if _, err := decodeAll(data); err != nil {
 		return fmt.Errorf("not a Kubernetes object: %s", tidy(err.Error()))
 	}
 	return nil
+}
+
+func decode(data []byte) []*resource.Resource {
+	all, _ := decodeAll(data)
+	return all
+}
+
+// decodeAll reads data as kustomize does.
+func decodeAll(data []byte) (all []*resource.Resource, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			all, err = nil, fmt.Errorf("kustomize cannot work with it: %v", p)
+		}
+	}()
+	return provider.NewDefaultDepProvider().GetResourceFactory().SliceFromBytes(data)
 }
 
 // yamlError is a parser's error with its line moved down by offset.
@@ -120,5 +197,5 @@ func explainYAML(err error) error {
 	if yamlLine.MatchString(text) {
 		return yamlError(errors.New(text), 0)
 	}
-	return fmt.Errorf("not a valid %s: %s", konfig.DefaultKustomizationFileName(), text)
+	return fmt.Errorf("not a valid kustomization: %s", text)
 }

@@ -10,6 +10,8 @@ import (
 	"go.yaml.in/yaml/v3"
 	"sigs.k8s.io/kustomize/api/konfig"
 	"sigs.k8s.io/kustomize/api/types"
+
+	"github.com/weirhq/weir/internal/artifact"
 )
 
 // guard is what every file passes before kustomize sees it. Since kustomize
@@ -38,11 +40,11 @@ func (g guard) check(p string, data []byte) error {
 		return fmt.Errorf("helmCharts: %w: Helm charts are not inflated; use a HelmRelease", ErrPlugin)
 	}
 	for _, r := range references(&k) {
-		if err := g.reference(r.field, r.path); err != nil {
+		if err := g.reference(r.field, r.path, path.Dir(p)); err != nil {
 			return err
 		}
 	}
-	return g.inline(&k)
+	return g.inline(&k, path.Dir(p))
 }
 
 // reference is a path that a kustomization names, with the field it is in.
@@ -93,7 +95,7 @@ func filePart(s string) string {
 }
 
 // inline looks at the fields whose items are each YAML or a path.
-func (g guard) inline(k *types.Kustomization) error {
+func (g guard) inline(k *types.Kustomization, dir string) error {
 	items := map[string][]string{"generators": k.Generators, "transformers": k.Transformers, "validators": k.Validators}
 	for _, p := range k.PatchesStrategicMerge {
 		items["patchesStrategicMerge"] = append(items["patchesStrategicMerge"], string(p))
@@ -105,7 +107,7 @@ func (g guard) inline(k *types.Kustomization) error {
 			if yaml.Unmarshal([]byte(s), &doc) == nil && len(doc.Content) == 1 && doc.Content[0].Kind == yaml.MappingNode {
 				err = g.plugins([]byte(s))
 			} else if !strings.Contains(s, "\n") {
-				err = g.reference(field, s)
+				err = g.reference(field, s, dir)
 			}
 			if err != nil {
 				return err
@@ -115,9 +117,13 @@ func (g guard) inline(k *types.Kustomization) error {
 	return nil
 }
 
-// reference refuses a path that is not relative to its file.
-func (g guard) reference(field, s string) error {
+// reference refuses a path that is not relative to the directory of its file, or
+// leads out of the tree. The file system would not let it out; it would take the
+// root for the parent of the root.
+func (g guard) reference(field, s, dir string) error {
 	switch {
+	case escapes(dir, s):
+		return fmt.Errorf("%s: %q: %w", field, s, artifact.ErrEscape)
 	case path.IsAbs(s):
 		return fmt.Errorf("%s: %q is an absolute path; write it relative to this file", field, s)
 	case !remote(s):
@@ -185,11 +191,9 @@ func (g guard) pluginPaths(key string, v any) error {
 		if key == "files" {
 			v = filePart(v)
 		}
-		// The other paths of a plugin are field paths in objects, and a path
-		// into an object may well begin with a slash.
 		if slices.Contains([]string{"path", "paths", "files", "env", "envs"}, key) &&
-			!strings.Contains(v, "\n") && !path.IsAbs(v) {
-			return g.reference(key, v)
+			!strings.Contains(v, "\n") && remote(v) {
+			return g.reference(key, v, "/")
 		}
 	}
 	return nil

@@ -5,8 +5,11 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"hash"
+	"maps"
+	"slices"
 	"strings"
 	"unique"
 
@@ -52,8 +55,11 @@ func collect(ctx context.Context, m resmap.ResMap, s Spec) ([]Object, error) {
 // render returns the JSON of res after substitution.
 func render(res *resource.Resource, sub *substituter) ([]byte, error) {
 	data, err := res.MarshalJSON()
-	if err != nil || !sub.wants(data) {
-		return data, err
+	if err != nil {
+		return nil, errors.New(tidy(err.Error()))
+	}
+	if !sub.wants(data) {
+		return data, nil
 	}
 	if res.GetLabels()[substituteKey] == disabled || res.GetAnnotations()[substituteKey] == disabled {
 		return data, nil
@@ -98,6 +104,11 @@ func (c *collection) addObject(from string, u *unstructured.Unstructured) error 
 	case u.GetName() == "":
 		return fmt.Errorf("%s: metadata.name is missing", from)
 	}
+	for _, field := range []string{"labels", "annotations"} {
+		if err := stringsOnly(u, field); err != nil {
+			return fmt.Errorf("%s: %w", from, err)
+		}
+	}
 	if err := normalizeObject(u); err != nil {
 		return fmt.Errorf("%s: %w", from, err)
 	}
@@ -122,6 +133,22 @@ func (c *collection) addObject(from string, u *unstructured.Unstructured) error 
 		GVK: intern(gvk), Namespace: unique.Make(id.namespace).Value(), Name: id.name,
 		JSON: data, Sum: xxhash.Sum64(data),
 	})
+	return nil
+}
+
+// stringsOnly refuses what no API server takes. It comes of substitution mostly:
+// kustomize drops the quotes that a manifest had around an expression.
+func stringsOnly(u *unstructured.Unstructured, field string) error {
+	values, found, _ := unstructured.NestedFieldNoCopy(u.Object, "metadata", field)
+	m, ok := values.(map[string]any)
+	if found && values != nil && !ok {
+		return fmt.Errorf("metadata.%s is not a map", field)
+	}
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		if _, ok := m[k].(string); !ok {
+			return fmt.Errorf("metadata.%s: the value of %q is not a string; quotes around ${...} get lost in a build, so have them in the value", field, k)
+		}
+	}
 	return nil
 }
 

@@ -14,11 +14,11 @@ import (
 // went on after it. The caller holds the schema gate.
 func run(r *recorder, s Spec) (objects []Object, err error) {
 	t, err := prepare(r, s)
-	if r.err != nil {
-		return nil, r.err
-	}
 	if err != nil {
 		return nil, err
+	}
+	if r.err != nil {
+		return nil, r.err
 	}
 	m, err := krun(r, t.dir)
 	if r.err != nil {
