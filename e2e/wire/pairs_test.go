@@ -49,7 +49,11 @@ var pairs = map[string]pair{
 
 // newFiller returns a source of random objects that is always the same for a seed.
 func newFiller(seed int64) *randfill.Filler {
-	span := func(c randfill.Continue) time.Duration { return time.Duration(c.Int63n(int64(1000 * time.Hour))) }
+	// Seconds and minutes are there for the limits of timeouts, zero for defaults.
+	span := func(c randfill.Continue) time.Duration {
+		unit := []time.Duration{0, time.Millisecond, time.Second, time.Minute, time.Hour}[c.Intn(5)]
+		return time.Duration(c.Int63n(1000)) * unit
+	}
 	return randfill.NewWithSeed(seed).NilChance(0.3).NumElements(1, 3).Funcs(
 		func(d *metav1.Duration, c randfill.Continue) { d.Duration = span(c) },
 		func(d *duration.Duration, c randfill.Continue) { *d = duration.New(span(c)) },

@@ -3,6 +3,7 @@ package wire
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -36,6 +37,9 @@ func TestSchemas(t *testing.T) {
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%s (-reference +ours):\n%s", name, diff)
 		}
+		if want, got := substitution(definition), substitution(ours[name]); want != got {
+			t.Errorf("%s: the annotation %s is %v, want %v", name, substituteAnnotation, got, want)
+		}
 	}
 	for name := range ours {
 		if theirs[name] == nil {
@@ -44,24 +48,31 @@ func TestSchemas(t *testing.T) {
 	}
 }
 
-// TestDefinitions holds every definition to what an installation relies on besides the schema.
+// TestDefinitions makes sure that no definition is changed when a Kustomization with variables applies it, and that
+// every kind takes part in the other tests.
 func TestDefinitions(t *testing.T) {
 	ours := readDefinitions(t, filepath.Join(definitions, "*.yaml"))
 	if len(ours) != len(pairs) {
 		t.Errorf("got %d definitions, want %d", len(ours), len(pairs))
 	}
 	for name, definition := range ours {
-		// Without it a Kustomization with postBuild would take the dollar signs of the schema for variables.
-		const annotation = "kustomize.toolkit.fluxcd.io/substitute"
-		annotations, _ := definition["metadata"].(map[string]any)["annotations"].(map[string]any)
-		if annotations[annotation] != "disabled" {
-			t.Errorf("%s lacks the annotation %s: disabled", name, annotation)
+		if text := string(encode(t, definition)); substitution(definition) != "disabled" && strings.Contains(text, "${") {
+			t.Errorf("%s holds a variable and lacks the annotation %s: disabled", name, substituteAnnotation)
 		}
 		kind := definition["spec"].(map[string]any)["names"].(map[string]any)["kind"].(string)
 		if _, ok := pairs[kind]; !ok {
 			t.Errorf("%s: nothing compares the types of kind %s", name, kind)
 		}
 	}
+}
+
+// substituteAnnotation, with the value "disabled", keeps a Kustomization from replacing variables in an object.
+const substituteAnnotation = "kustomize.toolkit.fluxcd.io/substitute"
+
+// substitution returns the value of the substituteAnnotation, nil when there is none.
+func substitution(definition map[string]any) any {
+	annotations, _ := definition["metadata"].(map[string]any)["annotations"].(map[string]any)
+	return annotations[substituteAnnotation]
 }
 
 // readDefinitions reads the definitions that match pattern, by their name.
