@@ -49,7 +49,8 @@ const startTimeout = 15 * time.Minute
 
 // Options change what Main does. The zero value is fine.
 type Options struct {
-	CRDs []string // directories with further custom resource definitions, relative to the workspace root
+	CRDs  []string // directories with further custom resource definitions, relative to the workspace root
+	After func()   // called when the tests are over and the API server still runs; may be nil
 }
 
 // environment is the one API server of this process.
@@ -74,6 +75,11 @@ func Main(m *testing.M, o ...Options) {
 		options.CRDs = append(options.CRDs, more.CRDs...)
 	}
 	code := m.Run()
+	for _, more := range o {
+		if more.After != nil {
+			more.After()
+		}
+	}
 	mu.Lock()
 	defer mu.Unlock()
 	if started {

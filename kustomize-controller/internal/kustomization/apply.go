@@ -8,13 +8,17 @@ import (
 	"time"
 
 	"github.com/fluxcd/pkg/apis/meta"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	kustomizev1 "github.com/weirhq/weir/api/kustomize/v1"
 	"github.com/weirhq/weir/internal/apply"
 	"github.com/weirhq/weir/internal/build"
 	"github.com/weirhq/weir/internal/loop"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 )
+
+// driftCorrected is the reason of events about objects that somebody had
+// changed or deleted.
+const driftCorrected = "DriftCorrected"
 
 // apply makes the cluster have the built objects and removes those that left
 // the source. The changes it returns are those it made.
@@ -23,10 +27,7 @@ import (
 // it before it is applied, and leaves it after it is gone.
 func (r *Reconciler) apply(ctx context.Context, k *kustomizev1.Kustomization, s *source, built *build.Result) ([]apply.Change, error) {
 	loop.Progress(ctx, fmt.Sprintf("Applying manifests for revision %s with a timeout of %s", s.artifact.Revision, k.GetTimeout()))
-	applier, err := r.applier(k)
-	if err != nil {
-		return nil, loop.Retry(meta.ReconciliationFailedReason, err)
-	}
+	applier := r.applier(k)
 	owned, err := inventory(k)
 	if err != nil {
 		return nil, loop.Stall(meta.ReconciliationFailedReason, err)
@@ -73,7 +74,7 @@ func (r *Reconciler) prune(ctx context.Context, k *kustomizev1.Kustomization, s 
 }
 
 // applier acts as the service account of k, if there is one.
-func (r *Reconciler) applier(k *kustomizev1.Kustomization) (*apply.Applier, error) {
+func (r *Reconciler) applier(k *kustomizev1.Kustomization) *apply.Applier {
 	account := k.Spec.ServiceAccountName
 	if account == "" {
 		account = r.DefaultServiceAccount
@@ -118,7 +119,7 @@ func (r *Reconciler) tellChanges(k *kustomizev1.Kustomization, s *source, change
 		r.Recorder.Normal(k, meta.ProgressingReason, strings.Join(released, "\n"), s.metadata())
 	}
 	if len(corrected) > 0 {
-		r.Recorder.Normal(k, kustomizev1.DriftCorrectedReason, strings.Join(corrected, "\n"), s.metadata())
+		r.Recorder.Normal(k, driftCorrected, strings.Join(corrected, "\n"), s.metadata())
 	}
 }
 

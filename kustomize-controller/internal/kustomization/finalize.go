@@ -5,10 +5,9 @@ import (
 	"fmt"
 
 	"github.com/fluxcd/pkg/apis/meta"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-
-	corev1 "k8s.io/api/core/v1"
 
 	kustomizev1 "github.com/weirhq/weir/api/kustomize/v1"
 	"github.com/weirhq/weir/internal/apply"
@@ -73,12 +72,8 @@ func (r *Reconciler) accountGone(ctx context.Context, k *kustomizev1.Kustomizati
 func (r *Reconciler) delete(ctx context.Context, k *kustomizev1.Kustomization, refs []apply.Ref) error {
 	bounded, cancel := context.WithTimeout(ctx, k.GetTimeout())
 	defer cancel()
-	applier, err := r.applier(k)
-	if err != nil {
-		return loop.Retry(meta.PruneFailedReason, err)
-	}
 	wait := k.GetDeletionPolicy() == kustomizev1.DeletionPolicyWaitForTermination
-	changes, survivors, err := applier.Prune(bounded, client.ObjectKeyFromObject(k), refs, apply.PruneOptions{Wait: wait})
+	changes, survivors, err := r.applier(k).Prune(bounded, client.ObjectKeyFromObject(k), refs, apply.PruneOptions{Wait: wait})
 	k.Status.Inventory = entries(survivors)
 	r.tellChanges(k, &source{artifact: &meta.Artifact{Revision: k.Status.LastAppliedRevision}}, changes)
 	if err != nil {

@@ -44,11 +44,7 @@ func (r *Reconciler) health(ctx context.Context, k *kustomizev1.Kustomization, s
 		apimeta.RemoveStatusCondition(&k.Status.Conditions, meta.HealthyCondition)
 		return verdict{done: true}, nil
 	}
-	applier, err := r.applier(k)
-	if err != nil {
-		return verdict{}, loop.Retry(meta.HealthCheckFailedReason, err)
-	}
-	health, err := applier.Health(ctx, client.ObjectKeyFromObject(k), refs)
+	health, err := r.applier(k).Health(ctx, client.ObjectKeyFromObject(k), refs)
 	if err != nil {
 		return verdict{}, loop.Retry(meta.HealthCheckFailedReason, fmt.Errorf("checking health: %w", err))
 	}
