@@ -1,0 +1,123 @@
+// Package imagerepository scans the tags of an image repository at an interval,
+// or when asked, and keeps them for the policies.
+package imagerepository
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	imagev1 "github.com/weirhq/weir/api/image/v1"
+	"github.com/weirhq/weir/image-automation-controller/internal/registry"
+	"github.com/weirhq/weir/image-automation-controller/internal/tagdb"
+	"github.com/weirhq/weir/internal/loop"
+	"github.com/weirhq/weir/internal/process"
+)
+
+// latestTags is how many tags status shows.
+const latestTags = 10
+
+// Reconciler scans image repositories.
+type Reconciler struct {
+	Reader   client.Reader // reads Secrets and service accounts live
+	Registry *registry.Client
+	Tags     *tagdb.Store
+	Now      func() time.Time
+}
+
+// Setup registers the kind with env's manager.
+func Setup(env *process.Env, client *registry.Client, tags *tagdb.Store) error {
+	r := &Reconciler{Reader: env.Manager.GetAPIReader(), Registry: client, Tags: tags, Now: time.Now}
+	return ctrl.NewControllerManagedBy(env.Manager).
+		For(&imagev1.ImageRepository{}, builder.WithPredicates(loop.Triggers())).
+		WithOptions(env.Controller()).
+		Complete(loop.New(env, r))
+}
+
+// Reconcile scans the repository and records which tags it has.
+func (r *Reconciler) Reconcile(ctx context.Context, repo *imagev1.ImageRepository) (loop.Done, error) {
+	exclusions, err := compile(repo.GetExclusionList())
+	if err != nil {
+		return loop.Done{}, loop.Stall(imagev1.ReadOperationFailedReason, err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, repo.GetTimeout())
+	defer cancel()
+	access, err := registry.Resolve(ctx, r.Reader, repo)
+	if err != nil {
+		return loop.Done{}, Classify(err)
+	}
+	loop.Progress(ctx, fmt.Sprintf("scanning %q", repo.Spec.Image))
+	found, err := r.Registry.Tags(ctx, access)
+	if err != nil {
+		return loop.Done{}, Classify(fmt.Errorf("scanning %q: %w", repo.Spec.Image, err))
+	}
+	tags := slices.DeleteFunc(found, func(tag string) bool {
+		return slices.ContainsFunc(exclusions, func(e *regexp.Regexp) bool { return e.MatchString(tag) })
+	})
+	set, _, err := r.Tags.Put(repo.Namespace, repo.Name, access.Repository.Name(), tags)
+	if err != nil {
+		return loop.Done{}, loop.Retry(imagev1.ReadOperationFailedReason, err)
+	}
+
+	repo.Status.CanonicalImageName = set.Image
+	repo.Status.ObservedExclusionList = repo.GetExclusionList()
+	repo.Status.LastScanResult = &imagev1.ScanResult{
+		Revision:   set.Digest,
+		TagCount:   set.Count,
+		ScanTime:   metav1.NewTime(r.Now()),
+		LatestTags: latest(tags),
+	}
+	return loop.Done{Message: fmt.Sprintf("successful scan: found %d tags with checksum %s", set.Count, set.Digest)}, nil
+}
+
+// Finalize forgets the tags.
+func (r *Reconciler) Finalize(_ context.Context, repo *imagev1.ImageRepository) error {
+	return r.Tags.Remove(repo.Namespace, repo.Name)
+}
+
+// compile parses the exclusion list.
+func compile(list []string) ([]*regexp.Regexp, error) {
+	out := make([]*regexp.Regexp, 0, len(list))
+	for i, text := range list {
+		e, err := regexp.Compile(text)
+		if err != nil {
+			return nil, fmt.Errorf("spec.exclusionList[%d] %q: %w", i, text, err)
+		}
+		out = append(out, e)
+	}
+	return out, nil
+}
+
+// latest returns the first tags in descending order of the alphabet.
+func latest(tags []string) []string {
+	tags = slices.Clone(tags)
+	slices.Sort(tags)
+	tags = slices.Compact(tags)
+	slices.Reverse(tags)
+	return tags[:min(len(tags), latestTags)]
+}
+
+// Classify gives an error of package registry its reason.
+func Classify(err error) error {
+	busy, isBusy := errors.AsType[*registry.Busy](err)
+	switch {
+	case errors.Is(err, registry.ErrImage):
+		return loop.Stall(imagev1.ImageURLInvalidReason, err)
+	case errors.Is(err, registry.ErrUnsupported):
+		return loop.Stall(imagev1.AuthenticationFailedReason, err)
+	case errors.Is(err, registry.ErrCredentials):
+		return loop.Retry(imagev1.AuthenticationFailedReason, err)
+	case isBusy:
+		return loop.RetryAfter(imagev1.ReadOperationFailedReason, max(busy.After, time.Second), err)
+	default:
+		return loop.Retry(imagev1.ReadOperationFailedReason, err)
+	}
+}

@@ -1,0 +1,214 @@
+package registry
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	imagev1 "github.com/weirhq/weir/api/image/v1"
+	"github.com/weirhq/weir/internal/secrets"
+)
+
+var (
+	// ErrImage is wrapped when spec.image is no usable name.
+	ErrImage = errors.New("spec.image")
+	// ErrCredentials is wrapped when credentials are missing, malformed or refused.
+	ErrCredentials = errors.New("registry credentials")
+	// ErrUnsupported is wrapped when a field asks for what is not built yet.
+	ErrUnsupported = errors.New("not supported yet")
+)
+
+// Access is how to reach one image repository.
+type Access struct {
+	Repository name.Repository
+	Auth       authn.AuthConfig // zero for anonymous
+	CA         []byte           // PEM; replaces the system's authorities
+	Cert, Key  []byte           // PEM, the client's
+	Proxy      *url.URL         // nil: as the environment says
+}
+
+// Resolve parses the image name of an ImageRepository and reads its Secrets and
+// its service account. Errors wrap ErrImage, ErrCredentials or ErrUnsupported,
+// or are those of the API server.
+func Resolve(ctx context.Context, c client.Reader, repo *imagev1.ImageRepository) (Access, error) {
+	image, err := ParseImage(repo.Spec.Image, repo.Spec.Insecure)
+	if err != nil {
+		return Access{}, err
+	}
+	if p := repo.GetProvider(); p != "generic" {
+		return Access{}, fmt.Errorf("spec.provider %q is %w; use \"generic\" with a secretRef", p, ErrUnsupported)
+	}
+	a := Access{Repository: image}
+	if a.Auth, err = credentials(ctx, c, repo, image); err != nil {
+		return Access{}, err
+	}
+	if ref := repo.Spec.CertSecretRef; ref != nil {
+		if err := a.readCertificates(ctx, c, repo.Namespace, ref.Name); err != nil {
+			return Access{}, fmt.Errorf("spec.certSecretRef: %w", err)
+		}
+	}
+	if ref := repo.Spec.ProxySecretRef; ref != nil {
+		if a.Proxy, err = readProxy(ctx, c, repo.Namespace, ref.Name); err != nil {
+			return Access{}, fmt.Errorf("spec.proxySecretRef: %w", err)
+		}
+	}
+	return a, nil
+}
+
+// ParseImage reads the name of an image repository, such as "alpine" or
+// "ghcr.io/org/app". Tags, digests and URLs are refused.
+func ParseImage(image string, insecure bool) (name.Repository, error) {
+	if scheme, _, found := strings.Cut(image, "://"); found {
+		return name.Repository{}, fmt.Errorf("%w %q: remove %q, an image name has no URL scheme", ErrImage, image, scheme+"://")
+	}
+	if _, digest, found := strings.Cut(image, "@"); found {
+		return name.Repository{}, fmt.Errorf("%w %q: remove %q, the repository is scanned as a whole", ErrImage, image, "@"+digest)
+	}
+	if i := strings.LastIndexByte(image, ':'); i > strings.LastIndexByte(image, '/') {
+		return name.Repository{}, fmt.Errorf("%w %q: remove %q, the repository is scanned as a whole", ErrImage, image, image[i:])
+	}
+	options := []name.Option{}
+	if insecure {
+		options = append(options, name.Insecure)
+	}
+	repository, err := name.NewRepository(image, options...)
+	if err != nil {
+		return name.Repository{}, fmt.Errorf("%w %q: %w", ErrImage, image, err)
+	}
+	return repository, nil
+}
+
+// credentials looks in the Secret of spec.secretRef, or else in the pull secrets
+// of spec.serviceAccountName, for what belongs to the image.
+func credentials(ctx context.Context, c client.Reader, repo *imagev1.ImageRepository, image name.Repository) (authn.AuthConfig, error) {
+	if ref := repo.Spec.SecretRef; ref != nil {
+		auth, found, err := readDockerConfig(ctx, c, repo.Namespace, ref.Name, image)
+		if err == nil && !found {
+			err = fmt.Errorf("%w: the secret %q has none for %q", ErrCredentials, ref.Name, image.RegistryStr())
+		}
+		if err != nil {
+			return authn.AuthConfig{}, fmt.Errorf("spec.secretRef: %w", err)
+		}
+		return auth, nil
+	}
+	if repo.Spec.ServiceAccountName == "" {
+		return authn.AuthConfig{}, nil
+	}
+	account := &corev1.ServiceAccount{}
+	key := client.ObjectKey{Namespace: repo.Namespace, Name: repo.Spec.ServiceAccountName}
+	if err := c.Get(ctx, key, account); err != nil {
+		return authn.AuthConfig{}, fmt.Errorf("%w: spec.serviceAccountName: %w", ErrCredentials, err)
+	}
+	for _, ref := range account.ImagePullSecrets {
+		auth, found, err := readDockerConfig(ctx, c, repo.Namespace, ref.Name, image)
+		if err != nil {
+			return authn.AuthConfig{}, fmt.Errorf("spec.serviceAccountName: the service account %q: %w", key.Name, err)
+		}
+		if found {
+			return auth, nil
+		}
+	}
+	return authn.AuthConfig{}, nil
+}
+
+func readDockerConfig(ctx context.Context, c client.Reader, namespace, secret string, image name.Repository) (authn.AuthConfig, bool, error) {
+	s, err := secrets.Get(ctx, c, namespace, secret)
+	if err != nil {
+		return authn.AuthConfig{}, false, fmt.Errorf("%w: %w", ErrCredentials, err)
+	}
+	config, present := s.Data[corev1.DockerConfigJsonKey]
+	if !present {
+		return authn.AuthConfig{}, false, fmt.Errorf("%w: the secret %q has no key %q; create it with `kubectl create secret docker-registry`", ErrCredentials, secret, corev1.DockerConfigJsonKey)
+	}
+	auth, found, err := find(config, image)
+	if err != nil {
+		return authn.AuthConfig{}, false, fmt.Errorf("%w: the key %q of the secret %q: %w", ErrCredentials, corev1.DockerConfigJsonKey, secret, err)
+	}
+	secrets.Register(auth.Password)
+	secrets.Register(auth.IdentityToken)
+	secrets.Register(auth.RegistryToken)
+	return auth, found, nil
+}
+
+// find returns the entry of a Docker configuration that matches the image: the
+// one with the longest path, as the kubelet does it. The format is that of
+// ~/.docker/config.json.
+func find(config []byte, image name.Repository) (auth authn.AuthConfig, found bool, err error) {
+	var file struct {
+		Auths map[string]authn.AuthConfig `json:"auths"`
+	}
+	if err := json.Unmarshal(config, &file); err != nil {
+		return auth, false, errors.New("it is no Docker configuration in JSON") // the cause could quote a password
+	}
+	longest := -1
+	for key, entry := range file.Auths {
+		host, path := splitKey(key)
+		if host != image.RegistryStr() || len(path) <= longest {
+			continue
+		}
+		if path == "" || image.RepositoryStr() == path || strings.HasPrefix(image.RepositoryStr(), path+"/") {
+			auth, found, longest = entry, true, len(path)
+		}
+	}
+	return auth, found, nil
+}
+
+// splitKey takes a key of "auths" apart: a host or URL with an optional path.
+// The paths /v1 and /v2 are those of the registry's own API.
+func splitKey(key string) (host, path string) {
+	key = strings.TrimPrefix(strings.TrimPrefix(key, "https://"), "http://")
+	host, path, _ = strings.Cut(strings.TrimSuffix(key, "/"), "/")
+	if path == "v1" || path == "v2" {
+		path = ""
+	}
+	if host == "docker.io" || host == "registry-1.docker.io" {
+		host = name.DefaultRegistry
+	}
+	return host, path
+}
+
+func (a *Access) readCertificates(ctx context.Context, c client.Reader, namespace, secret string) error {
+	s, err := secrets.Get(ctx, c, namespace, secret)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrCredentials, err)
+	}
+	first := func(keys ...string) []byte {
+		for _, key := range keys {
+			if len(s.Data[key]) > 0 {
+				return s.Data[key]
+			}
+		}
+		return nil
+	}
+	a.CA, a.Cert, a.Key = first("ca.crt", "caFile"), first("tls.crt", "certFile"), first("tls.key", "keyFile")
+	if a.CA == nil && a.Cert == nil {
+		return fmt.Errorf("%w: the secret %q has neither \"ca.crt\" nor \"tls.crt\"", ErrCredentials, secret)
+	}
+	if (a.Cert == nil) != (a.Key == nil) {
+		return fmt.Errorf("%w: the secret %q has only one of \"tls.crt\" and \"tls.key\"", ErrCredentials, secret)
+	}
+	return nil
+}
+
+func readProxy(ctx context.Context, c client.Reader, namespace, secret string) (*url.URL, error) {
+	s, err := secrets.Get(ctx, c, namespace, secret)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrCredentials, err)
+	}
+	proxy, err := url.Parse(strings.TrimSpace(string(s.Data["address"])))
+	if err != nil || proxy.Host == "" {
+		return nil, fmt.Errorf("%w: the key \"address\" of the secret %q is no URL", ErrCredentials, secret)
+	}
+	if user := string(s.Data["username"]); user != "" {
+		proxy.User = url.UserPassword(user, string(s.Data["password"]))
+	}
+	return proxy, nil
+}
