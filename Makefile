@@ -11,6 +11,9 @@ LINTER := $(CURDIR)/bin/golangci-lint
 export CGO_ENABLED := 0
 BUILD := go build -trimpath -buildvcs=false
 
+# What the embedded API server calls itself; the version it is built from.
+KUBERNETES := $(shell sed -n 's/^\tk8s.io\/kubernetes //p' local/go.mod)
+
 # What `make run` works on: REPO is a folder, a bare repository or a URL;
 # without it, an example is made. ONCE=1 ends after the demonstration.
 REPO ?=
@@ -32,7 +35,7 @@ build: ## Build the controllers and weir-local into bin/
 		$(BUILD) -ldflags '-s -w' -o bin/$$c ./$$c || exit 1; \
 	done
 	@printf '%s  building weir-local (etcd, the API server and its controllers in one program)\n' "$$(date +%H:%M:%S)"
-	@$(BUILD) -ldflags '-s -w' -o bin/weir-local ./local
+	@$(BUILD) -ldflags '-s -w -X k8s.io/component-base/version.gitVersion=$(KUBERNETES)' -o bin/weir-local ./local
 	$(call say,Built:)
 	@ls -l $(PROGRAMS) | awk '{printf "          %-32s %6.1f MB\n", $$NF, $$5/1000000}'
 

@@ -1,0 +1,241 @@
+// Package stories tells what users do, on the real programs against a real API
+// server, and checks in each story what must be true in all of them.
+package stories
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/fluxcd/pkg/apis/meta"
+	corev1 "k8s.io/api/core/v1"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/weirhq/weir/api/duration"
+	imagev1 "github.com/weirhq/weir/api/image/v1"
+	kustomizev1 "github.com/weirhq/weir/api/kustomize/v1"
+	notificationv1 "github.com/weirhq/weir/api/notification/v1"
+	notificationv1beta3 "github.com/weirhq/weir/api/notification/v1beta3"
+	sourcev1 "github.com/weirhq/weir/api/source/v1"
+	"github.com/weirhq/weir/internal/gitserver"
+	"github.com/weirhq/weir/internal/testenv"
+	"github.com/weirhq/weir/internal/toolkit"
+)
+
+// patience bounds every wait of a story. It says nothing about speed, which is
+// the benchmark's business.
+const patience = 60 * time.Second
+
+// planted is a password; it must not be seen anywhere.
+const planted = "pl4nted-s3cret/of+the=stories"
+
+var addToScheme = []func(*runtime.Scheme) error{
+	sourcev1.AddToScheme, kustomizev1.AddToScheme, notificationv1.AddToScheme,
+	notificationv1beta3.AddToScheme, imagev1.AddToScheme,
+}
+
+func TestMain(m *testing.M) {
+	testenv.Main(m, testenv.Options{After: func() {
+		if shared.tools != nil {
+			shared.tools.Stop()
+		}
+		os.RemoveAll(shared.dir)
+	}})
+}
+
+// shared is the toolkit that all stories of a run use.
+var shared struct {
+	sync.Once
+	tools *toolkit.Toolkit
+	dir   string
+	err   error
+}
+
+// tools returns the running programs.
+func tools(t *testing.T) *toolkit.Toolkit {
+	t.Helper()
+	shared.Do(func() {
+		bin, err := filepath.Abs("../../bin")
+		if err != nil {
+			shared.err = err
+			return
+		}
+		if _, err := os.Stat(filepath.Join(bin, toolkit.Source)); err != nil {
+			shared.err = fmt.Errorf("the programs are not built: run make build first: %w", err)
+			return
+		}
+		if shared.dir, shared.err = os.MkdirTemp("", "weir-stories-"); shared.err != nil {
+			return
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		shared.tools, shared.err = toolkit.Start(ctx, toolkit.Options{
+			BinDir: bin, WorkDir: shared.dir, Kubeconfig: testenv.Kubeconfig(t),
+		})
+	})
+	if shared.err != nil {
+		t.Fatal(shared.err)
+	}
+	return shared.tools
+}
+
+// story is the stage of one story: a namespace, a Git server and the programs.
+type story struct {
+	*testing.T
+	client.Client
+	ns    string
+	git   *gitserver.Server
+	tools *toolkit.Toolkit
+	// deletions the story plans, as "resource/name", besides its namespace.
+	plan map[string]bool
+}
+
+// begin sets the stage and checks the invariants when the story is over.
+func begin(t *testing.T) *story {
+	t.Helper()
+	git, err := gitserver.Start(gitserver.Options{Username: "weir", Password: planted})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { git.Close() })
+	s := &story{T: t, Client: testenv.Client(t, addToScheme...), ns: testenv.Namespace(t), git: git,
+		tools: tools(t), plan: map[string]bool{}}
+	s.watchInvariants()
+	s.create(&corev1.Secret{ObjectMeta: s.meta("git"), StringData: map[string]string{"username": "weir", "password": planted}})
+	return s
+}
+
+func (s *story) meta(name string) metav1.ObjectMeta {
+	return metav1.ObjectMeta{Name: name, Namespace: s.ns}
+}
+
+func (s *story) create(obj client.Object) {
+	s.Helper()
+	if err := s.Create(s.Context(), obj); err != nil {
+		s.Fatal(err)
+	}
+}
+
+// eventually waits until check returns "", which is otherwise what is missing.
+func (s *story) eventually(what string, check func() string) {
+	s.Helper()
+	deadline := time.Now().Add(patience)
+	for {
+		missing := check()
+		if missing == "" {
+			return
+		}
+		if time.Now().After(deadline) {
+			for _, name := range toolkit.All {
+				s.Logf("log of %s:\n%s", name, s.tools.Tail(name, 15))
+			}
+			s.Fatalf("%s: not after %s: %s", what, patience, missing)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// conditioned is what has conditions.
+type conditioned interface {
+	client.Object
+	GetConditions() []metav1.Condition
+}
+
+// ready waits until obj is ready for its latest spec; obj is left as read last.
+func (s *story) ready(obj conditioned) {
+	s.Helper()
+	s.eventually(fmt.Sprintf("%T %s is ready", obj, obj.GetName()), func() string {
+		if err := s.Get(s.Context(), client.ObjectKeyFromObject(obj), obj); err != nil {
+			return err.Error()
+		}
+		c := apimeta.FindStatusCondition(obj.GetConditions(), meta.ReadyCondition)
+		if c == nil || c.Status != metav1.ConditionTrue || c.ObservedGeneration != obj.GetGeneration() {
+			return fmt.Sprintf("%+v", c)
+		}
+		return ""
+	})
+}
+
+// failed waits until obj is not ready for the given reason, and returns what
+// it says.
+func (s *story) failed(obj conditioned, reason string) string {
+	s.Helper()
+	var message string
+	s.eventually(fmt.Sprintf("%T %s fails with %s", obj, obj.GetName(), reason), func() string {
+		if err := s.Get(s.Context(), client.ObjectKeyFromObject(obj), obj); err != nil {
+			return err.Error()
+		}
+		c := apimeta.FindStatusCondition(obj.GetConditions(), meta.ReadyCondition)
+		if c == nil || c.Status != metav1.ConditionFalse || c.Reason != reason {
+			return fmt.Sprintf("%+v", c)
+		}
+		message = c.Message
+		return ""
+	})
+	return message
+}
+
+// commit changes files of the story's repository on branch main.
+func (s *story) commit(message string, files map[string]string, remove ...string) string {
+	s.Helper()
+	hash, err := s.git.Commit("app", "main", message, files, remove...)
+	if err != nil {
+		s.Fatal(err)
+	}
+	return hash
+}
+
+// repository makes the Git repository with these files and its GitRepository.
+func (s *story) repository(interval time.Duration, files map[string]string) *sourcev1.GitRepository {
+	s.Helper()
+	if err := s.git.Init("app", files); err != nil {
+		s.Fatal(err)
+	}
+	repo := &sourcev1.GitRepository{ObjectMeta: s.meta("app"), Spec: sourcev1.GitRepositorySpec{
+		URL: s.git.URL("app"), Interval: duration.New(interval), Reference: &sourcev1.GitRepositoryRef{Branch: "main"},
+		SecretRef: &meta.LocalObjectReference{Name: "git"},
+	}}
+	s.create(repo)
+	return repo
+}
+
+// kustomization applies the repository's folder ./app into the namespace.
+func (s *story) kustomization(interval time.Duration, change func(*kustomizev1.KustomizationSpec)) *kustomizev1.Kustomization {
+	s.Helper()
+	k := &kustomizev1.Kustomization{ObjectMeta: s.meta("app"), Spec: kustomizev1.KustomizationSpec{
+		Interval: duration.New(interval), Prune: true, Path: "./app", TargetNamespace: s.ns,
+		SourceRef: kustomizev1.CrossNamespaceSourceReference{Kind: sourcev1.GitRepositoryKind, Name: "app"},
+	}}
+	if change != nil {
+		change(&k.Spec)
+	}
+	s.create(k)
+	return k
+}
+
+// configMap is a manifest.
+func configMap(name, value string) string {
+	return fmt.Sprintf("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: %s\ndata:\n  value: %q\n", name, value)
+}
+
+// value waits until a ConfigMap has a value.
+func (s *story) value(name, want string) {
+	s.Helper()
+	s.eventually(fmt.Sprintf("ConfigMap %s has the value %q", name, want), func() string {
+		cm := &corev1.ConfigMap{}
+		if err := s.Get(s.Context(), client.ObjectKey{Namespace: s.ns, Name: name}, cm); err != nil {
+			return err.Error()
+		}
+		if cm.Data["value"] != want {
+			return fmt.Sprintf("it has %q", cm.Data["value"])
+		}
+		return ""
+	})
+}
