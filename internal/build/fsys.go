@@ -80,6 +80,7 @@ type recorder struct {
 	broken error // the tree could not be read; nothing follows for the source
 	reads  int
 	bytes  int64
+	found  int // objects in the manifests read
 }
 
 var _ filesys.FileSystem = (*recorder)(nil)
@@ -168,7 +169,27 @@ func (r *recorder) read(p string, check func(string, []byte) error) ([]byte, err
 	if err := check(info.Real, data); err != nil {
 		return nil, r.refuse(fmt.Errorf("%q: %w", relative(info.Real), err))
 	}
+	if err := r.count(info.Real, data); err != nil {
+		return nil, err
+	}
 	return data, nil
+}
+
+// count keeps the objects of a build within maxObjects before kustomize has to
+// work on them.
+func (r *recorder) count(p string, data []byte) error {
+	if ext := path.Ext(p); ext != ".yaml" && ext != ".yml" && ext != ".json" {
+		return nil
+	}
+	n := countObjects(data)
+	r.mu.Lock()
+	r.found += n
+	over := r.found > maxObjects
+	r.mu.Unlock()
+	if over {
+		return r.refuse(fmt.Errorf("%w: its manifests hold more than %d objects; split it into several Kustomizations", ErrTooLarge, maxObjects))
+	}
+	return nil
 }
 
 // relative is how paths are shown to people: from the root of the artifact.
