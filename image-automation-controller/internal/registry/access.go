@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"path"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -83,6 +84,9 @@ func ParseImage(image string, insecure bool) (name.Repository, error) {
 	if err != nil {
 		return name.Repository{}, fmt.Errorf("%w %q: %w", ErrImage, image, err)
 	}
+	if "/"+repository.RepositoryStr() != path.Clean("/"+repository.RepositoryStr()) {
+		return name.Repository{}, fmt.Errorf("%w %q: its path has empty parts or dots", ErrImage, image)
+	}
 	return repository, nil
 }
 
@@ -150,12 +154,12 @@ func find(config []byte, image name.Repository) (auth authn.AuthConfig, found bo
 	}
 	longest := -1
 	for key, entry := range file.Auths {
-		host, path := splitKey(key)
-		if host != image.RegistryStr() || len(path) <= longest {
+		host, prefix := splitKey(key)
+		if host != image.RegistryStr() || len(prefix) <= longest {
 			continue
 		}
-		if path == "" || image.RepositoryStr() == path || strings.HasPrefix(image.RepositoryStr(), path+"/") {
-			auth, found, longest = entry, true, len(path)
+		if prefix == "" || image.RepositoryStr() == prefix || strings.HasPrefix(image.RepositoryStr(), prefix+"/") {
+			auth, found, longest = entry, true, len(prefix)
 		}
 	}
 	return auth, found, nil
@@ -163,16 +167,16 @@ func find(config []byte, image name.Repository) (auth authn.AuthConfig, found bo
 
 // splitKey takes a key of "auths" apart: a host or URL with an optional path.
 // The paths /v1 and /v2 are those of the registry's own API.
-func splitKey(key string) (host, path string) {
+func splitKey(key string) (host, prefix string) {
 	key = strings.TrimPrefix(strings.TrimPrefix(key, "https://"), "http://")
-	host, path, _ = strings.Cut(strings.TrimSuffix(key, "/"), "/")
-	if path == "v1" || path == "v2" {
-		path = ""
+	host, prefix, _ = strings.Cut(strings.TrimSuffix(key, "/"), "/")
+	if prefix == "v1" || prefix == "v2" {
+		prefix = ""
 	}
 	if host == "docker.io" || host == "registry-1.docker.io" {
 		host = name.DefaultRegistry
 	}
-	return host, path
+	return host, prefix
 }
 
 func (a *Access) readCertificates(ctx context.Context, c client.Reader, namespace, secret string) error {
