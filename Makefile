@@ -35,7 +35,7 @@ build: ## Build the controllers and weir-local into bin/
 		$(BUILD) -ldflags '-s -w' -o bin/$$c ./$$c || exit 1; \
 	done
 	@printf '%s  building weir-local (etcd, the API server and its controllers in one program)\n' "$$(date +%H:%M:%S)"
-	@$(BUILD) -ldflags '-s -w -X k8s.io/component-base/version.gitVersion=$(KUBERNETES)' -o bin/weir-local ./local
+	@$(BUILD) -ldflags '-s -w -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=$(word 2,$(subst ., ,$(KUBERNETES))) -X k8s.io/component-base/version.gitVersion=$(KUBERNETES)' -o bin/weir-local ./local
 	$(call say,Built:)
 	@ls -l $(PROGRAMS) | awk '{printf "          %-32s %6.1f MB\n", $$NF, $$5/1000000}'
 

@@ -1,0 +1,75 @@
+// Bench measures what the main jobs cost: seconds, API requests and CPU
+// seconds, on the real programs against a real API server on this machine.
+//
+//	make bench                      # N = 100 Kustomizations of M = 10 ConfigMaps
+//	make bench BENCH="-n 200 -idle 60s"
+//
+// Seconds move with the machine; requests do not. "requests" are those of the
+// four controllers, as their clients count them; "all req." is what the API
+// server counts, without watches: its own controllers and this program, which
+// creates the objects, are in it.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"time"
+)
+
+func main() {
+	var o options
+	flag.StringVar(&o.binDir, "bin-dir", "bin", "the folder with the programs")
+	flag.StringVar(&o.crds, "crds", "config/crd/bases", "the folder with the custom resource definitions")
+	flag.IntVar(&o.n, "n", 100, "how many Kustomizations")
+	flag.IntVar(&o.m, "m", 10, "how many ConfigMaps each has")
+	flag.IntVar(&o.one, "one", 100, "how many ConfigMaps the single Kustomization has")
+	flag.IntVar(&o.chain, "chain", 10, "how long the chain of dependencies is")
+	flag.DurationVar(&o.idle, "idle", time.Minute, "how long to watch the cluster at rest")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := bench(ctx, o); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+type options struct {
+	binDir, crds     string
+	n, m, one, chain int
+	idle             time.Duration
+}
+
+func bench(ctx context.Context, o options) error {
+	dir, err := os.MkdirTemp("", "weir-bench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	if o.binDir, err = filepath.Abs(o.binDir); err != nil {
+		return err
+	}
+	l, err := newLab(ctx, o, dir)
+	if err != nil {
+		return err
+	}
+	defer l.close()
+	fmt.Printf("\n%-52s %9s %9s %9s", "workload", "seconds", "requests", "all req.")
+	for _, name := range columns {
+		fmt.Printf(" %9s", name.short)
+	}
+	fmt.Println(" (CPU seconds)")
+	for _, job := range []func(context.Context) error{
+		l.single, l.handEdit, l.deleted, l.firstApply, l.atRest, l.commitToOne, l.commitToAll, l.dependencies,
+	} {
+		if err := job(ctx); err != nil {
+			return err
+		}
+	}
+	l.memory(ctx)
+	return nil
+}
