@@ -155,6 +155,9 @@ func (r *Row) text(width int) string {
 	return fmt.Sprintf("  %8.3fs  %s  %-*s %s", took.Seconds(), mark, labelWidth, r.label, detail)
 }
 
+// Label is what the row is about.
+func (r *Row) Label() string { return r.label }
+
 // Update says what the row waits for.
 func (r *Row) Update(detail string) {
 	r.b.mu.Lock()
