@@ -66,6 +66,7 @@ func last(re *regexp.Regexp, text string) []string {
 func tidy(s string) string {
 	s = nameless.ReplaceAllString(s, "a $1 has no metadata.name (generateName is not supported)")
 	s = strings.ReplaceAll(s, "recursed accumulation of path", "in")
+	s = strings.ReplaceAll(s, "unable to unmarshal", "cannot unmarshal") // its JSON library throws dice
 	return strings.Join(strings.Fields(s), " ")
 }
 

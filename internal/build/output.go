@@ -146,7 +146,7 @@ func stringsOnly(u *unstructured.Unstructured, field string) error {
 		return fmt.Errorf("metadata.%s is not a map", field)
 	}
 	for _, k := range slices.Sorted(maps.Keys(m)) {
-		if _, ok := m[k].(string); !ok {
+		if _, ok := m[k].(string); !ok && m[k] != nil {
 			return fmt.Errorf("metadata.%s: the value of %q is not a string; quotes around ${...} get lost in a build, so have them in the value", field, k)
 		}
 	}
