@@ -182,10 +182,16 @@ func (s *Store) Open(a *meta.Artifact) (io.ReadCloser, error) {
 }
 
 // Collect removes the artifacts of o that are neither among the newest
-// RetentionRecords, nor younger than RetentionTTL, nor keep, and returns how many
-// it removed.
-func (s *Store) Collect(o Object, keep *meta.Artifact) (int, error) {
+// RetentionRecords, nor younger than RetentionTTL, nor among keep, in which nil
+// means nothing, and returns how many it removed.
+func (s *Store) Collect(o Object, keep ...*meta.Artifact) (int, error) {
 	folder := o.folder()
+	kept := map[string]bool{}
+	for _, a := range keep {
+		if a != nil {
+			kept[a.Path] = true
+		}
+	}
 	entries, err := os.ReadDir(s.at(recordFolder, folder))
 	if errors.Is(err, fs.ErrNotExist) {
 		return 0, nil
@@ -208,7 +214,7 @@ func (s *Store) Collect(o Object, keep *meta.Artifact) (int, error) {
 	slices.SortFunc(all, func(a, b aged) int { return cmp.Or(b.time.Compare(a.time), strings.Compare(a.name, b.name)) })
 	removed := 0
 	for i, a := range all {
-		if i < s.o.RetentionRecords || time.Since(a.time) < s.o.RetentionTTL || keep != nil && keep.Path == a.name {
+		if i < s.o.RetentionRecords || time.Since(a.time) < s.o.RetentionTTL || kept[a.name] {
 			continue
 		}
 		if err := s.withdraw(a.name); err != nil {
