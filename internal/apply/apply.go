@@ -117,7 +117,7 @@ func (a *Applier) check(ctx context.Context, t *task) error {
 		return nil
 	case skip:
 		t.change.Action = Skipped
-		t.resource.table.Forget(t.key)
+		t.resource.table.Release(t.key)
 		t.resource.clean(t.key)
 		return nil
 	case postpone:

@@ -261,15 +261,15 @@ func (c *Cluster) Blind(r Ref) bool {
 // cluster changes.
 func (c *Cluster) Forget(owner types.NamespacedName) {
 	n := number(owner)
+	c.mu.Lock()
+	delete(c.owners, n)
+	delete(c.sets, n)
+	c.mu.Unlock()
 	for _, r := range c.snapshot() {
 		r.forget(func(_ drift.Key, row drift.Row) bool { return row.Owner == n })
 		c.retire(r)
 	}
 	c.health.forget(owner)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	delete(c.owners, n)
-	delete(c.sets, n)
 }
 
 func (c *Cluster) snapshot() []*resource {

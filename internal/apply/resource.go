@@ -76,7 +76,8 @@ func (c *Cluster) release(r *resource) {
 func (c *Cluster) retire(r *resource) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if gr := r.mapping.Resource.GroupResource(); r.users == 0 && c.resources[gr] == r && r.table.Empty() {
+	needed := func(row drift.Row) bool { _, ok := c.owners[row.Owner]; return ok }
+	if gr := r.mapping.Resource.GroupResource(); r.users == 0 && c.resources[gr] == r && !r.table.Any(needed) {
 		r.stop()
 		delete(c.resources, gr)
 	}

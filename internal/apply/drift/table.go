@@ -275,14 +275,25 @@ func (t *Table) Len() (all, applied int) {
 	return len(t.rows), applied
 }
 
-// Empty reports whether no object in the table was applied.
-func (t *Table) Empty() bool {
+// Release keeps an object in view, but no longer as applied by us: nothing that
+// happens to it is drift.
+func (t *Table) Release(k Key) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if row, ok := t.rows[k]; ok {
+		row.Applied, row.Sum = false, 0
+		t.rows[k] = row
+	}
+}
+
+// Any reports whether ok is true for one of the objects, or a request is under way.
+func (t *Table) Any(ok func(Row) bool) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, row := range t.rows {
-		if row.Applied {
-			return false
+		if ok(row) {
+			return true
 		}
 	}
-	return len(t.writes) == 0
+	return len(t.writes) > 0
 }
