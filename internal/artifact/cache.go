@@ -77,7 +77,7 @@ func (it *item) tree() *Tree {
 		it.cache.idle.Remove(it.idle)
 		it.idle = nil
 	}
-	return &Tree{root: it.root, hold: &hold{item: it}}
+	return &Tree{root: rooted(it.root), hold: &hold{item: it}}
 }
 
 // evict drops what nobody holds until the bounds are kept. The caller has the lock.

@@ -57,7 +57,7 @@ const (
 // absolute target, one that climbs above the root and a loop are ErrEscape.
 // A Tree is safe for concurrent use.
 type Tree struct {
-	root *dir
+	root *node // of a dir
 	hold *hold // of the content on disk; nil for a tree in memory
 }
 
@@ -87,8 +87,10 @@ func NewTree(files map[string][]byte, links map[string]string) *Tree {
 	for p, data := range files {
 		b.put(clean(p), memory(data), true)
 	}
-	return &Tree{root: b.finish()}
+	return &Tree{root: rooted(b.finish())}
 }
+
+func rooted(d *dir) *node { return &node{kind: Dir, more: d} }
 
 func memory(data []byte) node {
 	return node{kind: File, sum: sha256.Sum256(data), size: int64(len(data)), more: data}
@@ -101,7 +103,7 @@ func memory(data []byte) node {
 // depend on the size of t. The layer shares t's hold on the content: closing
 // either closes both.
 func (t *Tree) With(files map[string][]byte) *Tree {
-	root := t.root
+	root := t.root.more.(*dir)
 	paths := make([]string, 0, len(files))
 	for p := range files {
 		paths = append(paths, p)
@@ -112,7 +114,7 @@ func (t *Tree) With(files map[string][]byte) *Tree {
 			root = root.with(steps, files[p])
 		}
 	}
-	return &Tree{root: root, hold: t.hold}
+	return &Tree{root: rooted(root), hold: t.hold}
 }
 
 // with returns a copy of d in which the file at steps has the given content.
@@ -222,7 +224,10 @@ func (t *Tree) Close() error {
 // resolve follows p and returns the path where it ends and what is there, nil if
 // nothing is. ".." is taken after links, as the kernel does.
 func (t *Tree) resolve(p string) (string, *node, error) {
-	at := walk{nodes: []*node{{kind: Dir, more: t.root}}}
+	if n, ok := t.direct(p); ok {
+		return p, n, nil
+	}
+	at := walk{nodes: []*node{t.root}}
 	rest, hops := strings.Split(p, "/"), 0
 	for len(rest) > 0 {
 		name := rest[0]
@@ -258,6 +263,40 @@ func (t *Tree) resolve(p string) (string, *node, error) {
 		rest = append(strings.Split(target, "/"), rest...)
 	}
 	return at.path(), at.last(), nil
+}
+
+// direct is resolve for a clean absolute path without links on its way, which is
+// most of them. It allocates nothing.
+func (t *Tree) direct(p string) (n *node, ok bool) {
+	n = t.root
+	if p == "/" {
+		return n, true
+	}
+	for rest := p; rest != ""; {
+		if rest[0] != '/' {
+			return nil, false
+		}
+		name := rest[1:]
+		if i := strings.IndexByte(name, '/'); i >= 0 {
+			name = name[:i]
+		}
+		rest = rest[1+len(name):]
+		if name == "" || name == "." || name == ".." {
+			return nil, false
+		}
+		if n == nil {
+			continue // what follows must be clean, too
+		}
+		if d, isDir := n.more.(*dir); isDir {
+			n = d.get(name)
+		} else {
+			n = nil
+		}
+		if n != nil && n.kind == link {
+			return nil, false
+		}
+	}
+	return n, p != ""
 }
 
 // walk is where a resolution stands: the nodes from the root down.
