@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"golang.org/x/term"
 )
@@ -39,19 +40,38 @@ func New(f *os.File) *Board {
 func (b *Board) Title(text string) { b.line("\n" + b.paint("1", text)) }
 
 // Note writes a line of explanation.
-func (b *Board) Note(format string, args ...any) { b.line("  " + fmt.Sprintf(format, args...)) }
+func (b *Board) Note(format string, args ...any) {
+	b.line("  " + printable(fmt.Sprintf(format, args...)))
+}
 
 // Quote writes lines that somebody else wrote.
 func (b *Board) Quote(lines []string) {
 	for _, line := range lines {
-		b.line("    " + b.paint("36", "|") + " " + line)
+		b.line("    " + b.paint("36", "|") + " " + printable(line))
 	}
 }
 
 func (b *Board) line(text string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	fmt.Fprintln(b.out, text)
+	if b.table == nil {
+		fmt.Fprintln(b.out, text)
+		return
+	}
+	// Above the table, which is drawn anew below.
+	fmt.Fprintf(b.out, "\x1b[%dA\x1b[J%s\n", b.table.drawn, text)
+	b.table.drawn = 0
+	b.draw()
+}
+
+// printable replaces what could steer the terminal: much of what is shown comes from repositories.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) || r == ' ' {
+			return r
+		}
+		return '?'
+	}, strings.ReplaceAll(text, "\t", " "))
 }
 
 func (b *Board) paint(code, text string) string {
@@ -78,8 +98,8 @@ type table struct {
 	ended chan struct{}
 }
 
-// Rows starts a table with a row for each label; clocks run from since. End it with the function that
-// is returned; nothing else may be written to the board before.
+// Rows starts a table with a row for each label; clocks run from since. The function that is returned
+// ends it, before the next is started.
 func (b *Board) Rows(since time.Time, labels ...string) ([]*Row, func()) {
 	t := &table{stop: make(chan struct{}), ended: make(chan struct{})}
 	for _, label := range labels {
@@ -190,5 +210,5 @@ func (r *Row) end(state, detail string) time.Duration {
 
 func firstLine(text string) string {
 	line, _, _ := strings.Cut(text, "\n")
-	return line
+	return printable(line)
 }

@@ -35,6 +35,9 @@ func (d *demo) openDir() (release func(ok bool) error, err error) {
 		if temporary && ok {
 			return errors.Join(lock.Close(), os.RemoveAll(d.Dir))
 		}
+		if !ok {
+			d.board.Note("Logs: %s", filepath.Join(d.Dir, "logs"))
+		}
 		return lock.Close()
 	}, nil
 }

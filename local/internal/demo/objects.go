@@ -1,7 +1,6 @@
 package demo
 
 import (
-	"bytes"
 	"context"
 	"embed"
 	"errors"
@@ -9,7 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"text/template"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -25,25 +24,26 @@ var objectFiles embed.FS
 // fieldOwner owns what this program applies.
 const fieldOwner = "weir-local"
 
-// apply fills in one of the object files, leaves the result in the run's directory for the user to
-// read, and applies it.
-func (d *demo) apply(ctx context.Context, name string, values any) error {
-	t, err := template.ParseFS(objectFiles, "objects/"+name)
+// apply puts values in the place of their names in one of the object files, leaves the result in the
+// run's directory for the user to read, and applies it.
+func (d *demo) apply(ctx context.Context, name string, values map[string]string) error {
+	data, err := objectFiles.ReadFile("objects/" + name)
 	if err != nil {
 		return err
 	}
-	var text bytes.Buffer
-	if err := t.Execute(&text, values); err != nil {
-		return err
+	var pairs []string
+	for key, value := range values {
+		pairs = append(pairs, "${"+key+"}", value)
 	}
-	if err := os.WriteFile(d.objectsFile(), text.Bytes(), 0o600); err != nil {
+	text := strings.NewReplacer(pairs...).Replace(string(data))
+	if err := os.WriteFile(d.objectsFile(), []byte(text), 0o600); err != nil {
 		return err
 	}
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: Namespace}}
 	if err := d.client.Create(ctx, namespace); err != nil && !apierrors.IsAlreadyExists(err) {
 		return err
 	}
-	decoder := yaml.NewYAMLOrJSONDecoder(&text, 4096)
+	decoder := yaml.NewYAMLOrJSONDecoder(strings.NewReader(text), 4096)
 	for {
 		obj := &unstructured.Unstructured{}
 		err := decoder.Decode(obj)

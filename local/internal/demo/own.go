@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
-	"github.com/fluxcd/cli-utils/pkg/object"
 	appsv1 "k8s.io/api/apps/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -37,8 +36,12 @@ func (d *demo) showRepository(ctx context.Context) error {
 	}
 	d.board.Title("From a Git repository to running objects")
 	d.board.Note("%s (%s), path %s, looked at every %s.", d.Repo, at, f.Path, f.Interval)
+	values, err := f.values()
+	if err != nil {
+		return err
+	}
 	began := time.Now()
-	if err := d.apply(ctx, "repository.yaml", f); err != nil {
+	if err := d.apply(ctx, "repository.yaml", values); err != nil {
 		return err
 	}
 	err = d.table(ctx, began,
@@ -123,13 +126,28 @@ func refsOf(k *kustomizev1.Kustomization) ([]ref, error) {
 	}
 	var refs []ref
 	for _, entry := range k.Status.Inventory.Entries {
-		id, err := object.ParseObjMetadata(entry.ID)
+		r, err := parseRef(entry.ID, entry.Version)
 		if err != nil {
-			return nil, fmt.Errorf("inventory: %w", err)
+			return nil, err
 		}
-		refs = append(refs, ref{id.GroupKind.WithVersion(entry.Version), id.Namespace, id.Name})
+		refs = append(refs, r)
 	}
 	return refs, nil
+}
+
+// parseRef reads an inventory ID, <namespace>_<name>_<group>_<kind>. Only the name can hold underscores,
+// two for a colon.
+func parseRef(id, version string) (ref, error) {
+	parts := strings.Split(id, "_")
+	n := len(parts)
+	if n < 4 {
+		return ref{}, fmt.Errorf("inventory ID %q is not of the form namespace_name_group_kind", id)
+	}
+	return ref{
+		kind:      schema.GroupVersionKind{Group: parts[n-2], Version: version, Kind: parts[n-1]},
+		namespace: parts[0],
+		name:      strings.ReplaceAll(strings.Join(parts[1:n-2], "_"), "__", ":"),
+	}, nil
 }
 
 func (d *demo) get(ctx context.Context, r ref) (*unstructured.Unstructured, error) {

@@ -2,6 +2,7 @@ package demo
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/url"
@@ -23,6 +24,35 @@ type followed struct {
 	Path                string
 	Interval            string
 	Secret              map[string]string
+}
+
+// values are what repository.yaml wants, as JSON, which is YAML as well.
+func (f followed) values() (map[string]string, error) {
+	reference := map[string]string{"branch": f.Branch}
+	if f.Branch == "" {
+		reference = map[string]string{"commit": f.Commit}
+	}
+	var secretRef *struct {
+		Name string `json:"name"`
+	}
+	secret := map[string][]byte{} // written in base64, as data of a Secret is
+	for key, value := range f.Secret {
+		secret[key] = []byte(value)
+		secretRef = &struct {
+			Name string `json:"name"`
+		}{ownName}
+	}
+	values := map[string]string{}
+	for key, value := range map[string]any{
+		"URL": f.URL, "Path": f.Path, "Interval": f.Interval, "Ref": reference, "Secret": secret, "SecretRef": secretRef,
+	} {
+		text, err := json.Marshal(value)
+		if err != nil {
+			return nil, err
+		}
+		values[key] = string(text)
+	}
+	return values, nil
 }
 
 // scpLike matches user@host:path, which git takes for SSH.
