@@ -3,9 +3,11 @@ package wire
 import (
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -100,6 +102,43 @@ func testListed(t *testing.T, c client.Client, object *unstructured.Unstructured
 	}
 	if text, _, _ := unstructured.NestedString(object.Object, "spec", "interval"); text != "9999999999h" || object.GetLabels()["touched"] != "true" {
 		t.Errorf("%s: the interval became %q", kind.Kind, text)
+	}
+}
+
+// TestUnusableStatusListed writes, for every kind that has a status, values into it that the schema admits and that Go's
+// types refuse. Listing must go on, and keep what makes sense next to them.
+func TestUnusableStatusListed(t *testing.T) {
+	c := testenv.Client(t, addToScheme...)
+	namespace := testenv.Namespace(t)
+	tried := 0
+	for kind, p := range pairs {
+		if _, ok := p.ours.FieldByName("Status"); !ok {
+			continue
+		}
+		tried++
+		object := readObjects(t, filepath.Join(samples, strings.ToLower(kind)+".yaml"))[0]
+		object.SetNamespace(namespace)
+		if err := c.Create(t.Context(), object); err != nil {
+			t.Fatalf("%s: %v", kind, err)
+		}
+		object.Object["status"] = map[string]any{"conditions": []any{map[string]any{
+			"type": "Ready", "status": "True", "reason": "Succeeded", "message": "kept", "lastTransitionTime": "2024-01-01t00:00:00z",
+		}}}
+		if err := c.Status().Update(t.Context(), object); err != nil {
+			t.Fatalf("%s: the API server refuses what this test is about: %v", kind, err)
+		}
+		got := reflect.New(p.ours)
+		if err := c.Get(t.Context(), client.ObjectKeyFromObject(object), got.Interface().(client.Object)); err != nil {
+			t.Errorf("%s: %v", kind, err)
+			continue
+		}
+		conditions := got.Interface().(interface{ GetConditions() []metav1.Condition }).GetConditions()
+		if len(conditions) != 1 || conditions[0].Message != "kept" || conditions[0].LastTransitionTime.Unix() != 0 {
+			t.Errorf("%s: got the conditions %v", kind, conditions)
+		}
+	}
+	if tried != 11 {
+		t.Errorf("%d kinds have a status, want 11", tried)
 	}
 }
 
