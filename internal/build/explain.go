@@ -26,6 +26,8 @@ var (
 	twice    = regexp.MustCompile(`merging resources from '([^']*)': may not add resource with an already registered id: ([^']*)'`)
 	several  = regexp.MustCompile(`Found multiple kustomization files under: (\S*)`)
 	nameless = regexp.MustCompile(`missing metadata\.name in object \{\{\S+ (\S+)\}.*`)
+	// An address in memory says nothing, and differs each time.
+	address = regexp.MustCompile(`( ?&\{)?0x[0-9a-f]{6,}( 0x[0-9a-f]{6,})*\}?`)
 	// The whole configuration of a generator that fails is quoted, with the
 	// literals of a Secret in it.
 	generatorConfig = regexp.MustCompile("(?s) with config: `.*?`")
@@ -64,6 +66,7 @@ func last(re *regexp.Regexp, text string) []string {
 
 // tidy takes out of a message what is true but helps nobody.
 func tidy(s string) string {
+	s = address.ReplaceAllString(s, "")
 	s = nameless.ReplaceAllString(s, "a $1 has no metadata.name (generateName is not supported)")
 	s = strings.ReplaceAll(s, "recursed accumulation of path", "in")
 	s = strings.ReplaceAll(s, "unable to unmarshal", "cannot unmarshal") // its JSON library throws dice
