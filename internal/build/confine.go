@@ -23,7 +23,8 @@ import (
 //
 // After Confine nothing in the process can use http.DefaultTransport (nor a
 // clone of it) or find a program by name: clients of the API server and of
-// artifacts bring a transport of their own. Call it from main before anything
+// artifacts bring a transport of their own (client-go falls back to the default one
+// for a server whose rest.Config has neither TLS settings nor a Dial). Call it from main before anything
 // starts. The function it returns undoes it, for tests.
 func Confine() (release func()) {
 	transport, path := http.DefaultTransport, os.Getenv("PATH")
