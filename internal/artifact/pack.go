@@ -111,7 +111,7 @@ func (s *Store) pack(ctx context.Context, src Source, chosen []packed, previous,
 func runEnd(chosen []packed, start int) int {
 	for i := start; i < len(chosen); i++ {
 		cut := fnv.New32a()
-		io.WriteString(cut, chosen[i].path)
+		cut.Write([]byte(chosen[i].path)) // a hash never fails
 		if cut.Sum32()>>8&runMask == 0 {
 			return i + 1
 		}

@@ -254,7 +254,7 @@ func identify(info fs.FileInfo) identity {
 
 func links(info fs.FileInfo) uint64 {
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {
-		return uint64(st.Nlink)
+		return uint64(st.Nlink) //nolint:unconvert // narrower on other systems
 	}
 	return 2 // unknown: keep it
 }

@@ -120,7 +120,7 @@ func listing(t testing.TB, s *Store, b Blob) map[string]string {
 	out := map[string]string{}
 	for tr := tar.NewReader(zr); ; {
 		h, err := tr.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return out
 		}
 		if err != nil {

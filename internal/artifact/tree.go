@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"path"
 	"slices"
@@ -82,10 +81,10 @@ type node struct {
 func NewTree(files map[string][]byte, links map[string]string) *Tree {
 	b := newIndex()
 	for p, target := range links {
-		b.put(clean(p), node{kind: link, more: target}, true)
+		_ = b.put(clean(p), node{kind: link, more: target}, true) // nothing but the root cannot be replaced
 	}
 	for p, data := range files {
-		b.put(clean(p), memory(data), true)
+		_ = b.put(clean(p), memory(data), true)
 	}
 	return &Tree{root: rooted(b.finish())}
 }
@@ -154,7 +153,7 @@ func (d *dir) with(steps []string, data []byte) *dir {
 func (d *dir) seal() *dir {
 	h := sha256.New()
 	for i, name := range d.names {
-		io.WriteString(h, name)
+		h.Write([]byte(name))
 		h.Write([]byte{0, byte(d.nodes[i].kind)})
 	}
 	h.Sum(d.sum[:0])

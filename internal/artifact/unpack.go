@@ -47,7 +47,7 @@ func unpack(r io.Reader, w io.Writer, l limits) (*dir, int64, error) {
 	tr := tar.NewReader(plain)
 	for {
 		h, err := tr.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err == nil {
