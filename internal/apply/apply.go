@@ -27,6 +27,7 @@ type task struct {
 	known    bool // row is there
 	dirt     *dirt
 	force    bool
+	defined  bool // the Set holds the definition of its kind
 
 	payload payload
 	fresh   bool                          // it does not exist yet
@@ -154,6 +155,12 @@ func (a *Applier) look(ctx context.Context, t *task) error {
 // preview dry-runs the apply of a new or changed object.
 func (a *Applier) preview(ctx context.Context, t *task) error {
 	m, err := a.patch(ctx, t, t.payload.json, true)
+	for p, began := newPause(20*time.Millisecond, time.Second), time.Now(); err != nil && t.defined && noKind(err) && time.Since(began) < settleTimeout; {
+		if p.wait(ctx) != nil { // its definition is new, not every API server has it yet
+			break
+		}
+		m, err = a.patch(ctx, t, t.payload.json, true)
+	}
 	switch {
 	case err == nil:
 	case t.force && isImmutable(err):

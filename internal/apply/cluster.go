@@ -33,6 +33,8 @@ type Options struct {
 	// OverrideManagers are prefixes of field managers that may not own anything
 	// on our objects, besides kubectl's and before-first-apply.
 	OverrideManagers []string
+	// StageKinds are applied in a stage of their own, after the classes.
+	StageKinds []schema.GroupKind
 	// MayTake decides whether an object that the labels give to another owner is
 	// taken from it. Default: yes, as the field's peers do.
 	MayTake func(ref Ref, current, wanted types.NamespacedName) bool
@@ -92,7 +94,7 @@ func NewCluster(cfg *rest.Config, o Options) (*Cluster, error) {
 		resources: map[schema.GroupResource]*resource{}, owners: map[uint32]types.NamespacedName{},
 		sets: map[uint32]uint64{}, fights: map[item]fight{},
 		notices: workqueue.NewTypedDelayingQueue[types.NamespacedName]()}
-	if c.mapper, err = newMapper(cfg, h); err != nil {
+	if c.mapper, err = newMapper(cfg); err != nil {
 		return nil, err
 	}
 	if c.watcher, err = metadata.NewForConfigAndClient(metadata.ConfigFor(cfg), h); err != nil {
@@ -243,7 +245,7 @@ func (c *Cluster) Drifted(owner types.NamespacedName) []Ref {
 // watch is forbidden, not served, or was never started: its owner has to set
 // Recheck at its interval.
 func (c *Cluster) Blind(r Ref) bool {
-	m, err := c.mapper.mapping(r.GroupVersionKind)
+	m, err := c.mapper.mapping(c.ctx, r.GroupVersionKind)
 	if err != nil {
 		return true
 	}

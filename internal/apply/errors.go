@@ -66,11 +66,14 @@ func (e *fieldError) Error() string { return e.text }
 // quoted matches what the API server quotes of an object in its messages.
 var quoted = regexp.MustCompile(`"(?:[^"\\]|\\.)*"|Value:[^}]*|[A-Za-z0-9+/=_-]{16,}`)
 
+// lacksRights matches what the API server says when RBAC refuses: no data is in it.
+var lacksRights = regexp.MustCompile(`^secrets "[^"]*" is forbidden: User "[^"]*" cannot `)
+
 // serverText returns the server's text. Of a Secret, everything that could be a
 // value is masked: decoding errors quote the data.
 func serverText(r Ref, err error) string {
 	text := err.Error()
-	if r.Kind != "Secret" || r.Group != "" {
+	if r.Kind != "Secret" || r.Group != "" || lacksRights.MatchString(text) {
 		return text
 	}
 	return quoted.ReplaceAllStringFunc(text, func(s string) string {

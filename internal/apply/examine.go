@@ -35,44 +35,44 @@ var statusless = map[schema.GroupKind]bool{
 
 // examine reads an object. again is when to look at it once more if it is
 // pending and no event comes.
-func (a *Applier) examine(ctx context.Context, r Ref, gvr schema.GroupVersionResource, it item) (st state, message string, rv uint64, again time.Duration) {
-	u, err := a.full.Resource(gvr).Namespace(r.Namespace).Get(ctx, r.Name, metav1.GetOptions{})
+func (a *Applier) examine(ctx context.Context, p *patient) (st state, message string, rv uint64, again time.Duration) {
+	u, err := a.full.Resource(p.gvr).Namespace(p.ref.Namespace).Get(ctx, p.ref.Name, metav1.GetOptions{})
 	switch {
-	case apierrors.IsNotFound(err) && a.expired(it):
+	case apierrors.IsNotFound(err) && a.expired(p):
 		return ready, "", 0, 0
 	case apierrors.IsNotFound(err):
-		return pending, "it does not exist", 0, a.lookAgain(r, it)
+		return pending, "it does not exist", 0, a.lookAgain(p)
 	case apierrors.IsForbidden(err):
-		return failed, "it may not be read: " + serverText(r, err), 0, 0
+		return failed, "it may not be read: " + serverText(p.ref, err), 0, 0
 	case err != nil:
-		return pending, "it could not be read: " + serverText(r, err), 0, readBlind
+		return pending, "it could not be read: " + serverText(p.ref, err), 0, readBlind
 	}
 	rv, _ = strconv.ParseUint(u.GetResourceVersion(), 10, 64)
 	st, message = judge(u)
-	return st, message, rv, a.lookAgain(r, it)
+	return st, message, rv, a.lookAgain(p)
 }
 
 // lookAgain says after what time without an event a pending object is read.
-func (a *Applier) lookAgain(r Ref, it item) time.Duration {
+func (a *Applier) lookAgain(p *patient) time.Duration {
 	switch {
-	case a.covered(it) == unseen && !a.health.followed(it):
+	case a.covered(p.item, p.owner) == unseen && !a.health.followed(p.item):
 		return readBlind
-	case r.Group == "" && r.Kind == "Pod":
+	case p.ref.Group == "" && p.ref.Kind == "Pod":
 		return readPod
 	}
 	return readIdle
 }
 
 // expired reports whether the object was one that deletes itself when it is done.
-func (a *Applier) expired(it item) bool {
+func (a *Applier) expired(p *patient) bool {
 	a.mu.Lock()
-	r := a.resources[it.GroupResource]
+	r := a.resources[p.item.GroupResource]
 	a.mu.Unlock()
 	if r == nil {
 		return false
 	}
-	row, ok := r.table.Row(it.Key)
-	return ok && row.Expires
+	row, ok := r.table.Row(p.item.Key)
+	return ok && row.Expires && row.Owner == number(p.owner)
 }
 
 // judge tells how an object is by its content.

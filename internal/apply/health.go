@@ -146,7 +146,7 @@ func (h *health) read(ctx context.Context, p *patient) {
 	before := p.seen
 	p.last = time.Now()
 	h.mu.Unlock()
-	st, message, rv, again := p.applier.examine(ctx, p.ref, p.gvr, p.item)
+	st, message, rv, again := p.applier.examine(ctx, p)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	p.state, p.message, p.rv, p.fresh = st, message, max(rv, before), true
@@ -184,7 +184,7 @@ func (a *Applier) Health(ctx context.Context, owner types.NamespacedName, refs [
 	}
 	var out Health
 	var asked, unread []*patient
-	keep, kinds := map[item]bool{}, a.findKinds(refs)
+	keep, kinds := map[item]bool{}, a.findKinds(ctx, refs)
 	for _, r := range refs {
 		kind := kinds[r.GroupVersionKind]
 		if kind.err != nil {
@@ -196,7 +196,7 @@ func (a *Applier) Health(ctx context.Context, owner types.NamespacedName, refs [
 			continue
 		}
 		it := item{kind.mapping.Resource.GroupResource(), drift.KeyOf(r.Namespace, r.Name)}
-		covered := a.covered(it)
+		covered := a.covered(it, owner)
 		if covered == asApplied && statusless[r.GroupKind()] {
 			out.Ready++
 			continue
@@ -244,7 +244,9 @@ const (
 	asApplied                 // and it exists as it was applied
 )
 
-func (c *Cluster) covered(it item) coverage {
+// covered is about what an owner may know: that somebody else's object exists is
+// for the API server to say.
+func (c *Cluster) covered(it item, owner types.NamespacedName) coverage {
 	c.mu.Lock()
 	r := c.resources[it.GroupResource]
 	c.mu.Unlock()
@@ -255,7 +257,7 @@ func (c *Cluster) covered(it item) coverage {
 	switch {
 	case !ok:
 		return unseen
-	case row.Applied && r.dirty(it.Key) == nil:
+	case row.Applied && row.Owner == number(owner) && r.dirty(it.Key) == nil:
 		return asApplied
 	}
 	return watched
@@ -287,7 +289,7 @@ func (h *health) ask(a *Applier, owner types.NamespacedName, r Ref, it item, gvr
 func (h *health) followOne(a *Applier, p *patient) {
 	var ctx context.Context
 	ctx, p.follow = context.WithCancel(h.cluster.ctx)
-	p.source = drift.NewSource(drift.Source{Client: a.client(p.gvr, p.ref.Namespace), GVR: p.gvr,
+	p.source = drift.NewSource(drift.Options{Client: a.client(p.gvr, p.ref.Namespace), GVR: p.gvr,
 		FieldSelector: "metadata.name=" + p.ref.Name, Table: drift.NewTable(a.policy()),
 		Handle: func(ev drift.Event) { h.moved(p.item, ev.Object) }})
 	go p.source.Run(ctx)

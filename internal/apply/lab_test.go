@@ -3,6 +3,7 @@ package apply
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -203,7 +204,7 @@ func (l *lab) want(s Set, actions string, requests int) {
 // res is an object's resource as everybody else sees it.
 func (l *lab) res(o build.Object) dynamic.ResourceInterface {
 	l.t.Helper()
-	m, err := l.mapper.mapping(o.GVK)
+	m, err := l.mapper.mapping(context.Background(), o.GVK)
 	must(l.t, err)
 	if o.Namespace == "" {
 		return l.dyn.Resource(m.Resource)
@@ -274,7 +275,7 @@ func until(t testing.TB, what string, ok func() bool) {
 // row is what is known of an object.
 func (l *lab) row(o build.Object) (*resource, drift.Key, drift.Row) {
 	l.t.Helper()
-	m, err := l.mapper.mapping(o.GVK)
+	m, err := l.mapper.mapping(context.Background(), o.GVK)
 	must(l.t, err)
 	l.Cluster.mu.Lock()
 	r := l.resources[m.Resource.GroupResource()]
@@ -316,4 +317,13 @@ func (l *lab) grant(user, verbs string) {
 		_, err = l.dyn.Resource(o.GVK.GroupVersion().WithResource(strings.ToLower(o.GVK.Kind)+"s")).Namespace(l.ns).Create(context.Background(), u, createOptions)
 		must(l.t, err)
 	}
+}
+
+// hang is a server that takes connections and never answers.
+type hang struct{}
+
+func (*hang) dial(ctx context.Context, _, _ string) (net.Conn, error) {
+	near, far := net.Pipe()
+	context.AfterFunc(ctx, func() { _ = far.Close() })
+	return near, nil
 }

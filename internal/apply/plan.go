@@ -23,10 +23,11 @@ type plan struct {
 	held    []*resource
 	defines map[schema.GroupKind]bool // kinds whose definition is in the Set
 	items   map[item]bool
+	began   time.Time
 }
 
 func newPlan(a *Applier, set Set) *plan {
-	p := &plan{a: a, set: set, owner: a.enlist(set.Owner), refs: make([]Ref, len(set.Objects)),
+	p := &plan{a: a, set: set, owner: a.enlist(set.Owner), began: time.Now(), refs: make([]Ref, len(set.Objects)),
 		kinds: map[schema.GroupVersionKind]*resource{}, defines: map[schema.GroupKind]bool{},
 		items: make(map[item]bool, len(set.Objects))}
 	for i := range set.Objects {
@@ -62,7 +63,7 @@ func (p *plan) release() {
 // stage returns the tasks of a stage, with what each needs.
 func (p *plan) stage(ctx context.Context, st stage) (tasks []*task, errs []error) {
 	for i := range p.set.Objects {
-		if stageOf(p.set.Objects[i].GVK) != st {
+		if p.a.stageOf(p.set.Objects[i].GVK) != st {
 			continue
 		}
 		t, err := p.task(ctx, i)
@@ -95,6 +96,7 @@ func (p *plan) task(ctx context.Context, i int) (*task, error) {
 	} else {
 		p.items[it] = true
 	}
+	t.defined = p.defines[o.GVK.GroupKind()]
 	t.row, t.known = r.table.Row(t.key)
 	t.dirt = r.dirty(t.key)
 	wants := p.a.marksOfObject(o)
@@ -115,9 +117,9 @@ func (p *plan) resource(ctx context.Context, gvk schema.GroupVersionKind) (*reso
 	}
 	find := p.a.mapper.mapping
 	if p.defines[gvk.GroupKind()] {
-		find = func(gvk schema.GroupVersionKind) (*meta.RESTMapping, error) { return p.a.mapper.await(ctx, gvk) }
+		find = p.a.mapper.await
 	}
-	m, err := find(gvk)
+	m, err := find(ctx, gvk)
 	if err != nil {
 		if errors.Is(err, ErrNoKind) {
 			p.kinds[gvk] = nil // asked once for all objects of the kind
@@ -129,7 +131,7 @@ func (p *plan) resource(ctx context.Context, gvk schema.GroupVersionKind) (*reso
 	if p.defines[gvk.GroupKind()] {
 		r.source.Wake() // it may have been waiting for the kind to come back
 	}
-	r.settle(ctx)
+	r.settle(ctx, p.began.Add(settleTimeout))
 	return r, nil
 }
 

@@ -35,7 +35,7 @@ func (a *Applier) Prune(ctx context.Context, owner types.NamespacedName, refs []
 	for st := stages - 1; st >= 0; st-- {
 		var batch []Ref
 		for _, r := range refs {
-			if stageOf(r.GroupVersionKind) == st {
+			if a.stageOf(r.GroupVersionKind) == st {
 				batch = append(batch, r)
 			}
 		}
@@ -47,7 +47,7 @@ func (a *Applier) Prune(ctx context.Context, owner types.NamespacedName, refs []
 }
 
 func (a *Applier) pruneStage(ctx context.Context, owner types.NamespacedName, refs []Ref, o PruneOptions) (changes []Change, survivors []Ref, errs []error) {
-	kinds := a.findKinds(refs)
+	kinds := a.findKinds(ctx, refs)
 	var mu sync.Mutex
 	fanOut(a.options.Concurrency, len(refs), func(i int) {
 		r := refs[i]
@@ -73,11 +73,11 @@ type found struct {
 }
 
 // findKinds finds the kinds of all references.
-func (a *Applier) findKinds(refs []Ref) map[schema.GroupVersionKind]found {
+func (a *Applier) findKinds(ctx context.Context, refs []Ref) map[schema.GroupVersionKind]found {
 	kinds := map[schema.GroupVersionKind]found{}
 	for _, r := range refs {
 		if _, ok := kinds[r.GroupVersionKind]; !ok {
-			kinds[r.GroupVersionKind] = a.findServed(r.GroupVersionKind)
+			kinds[r.GroupVersionKind] = a.findServed(ctx, r.GroupVersionKind)
 		}
 	}
 	return kinds
@@ -86,15 +86,15 @@ func (a *Applier) findKinds(refs []Ref) map[schema.GroupVersionKind]found {
 // findServed finds a kind in the version given or, when that is not served any
 // more, in another. That it is not served at all is believed only from a fresh
 // discovery.
-func (a *Applier) findServed(gvk schema.GroupVersionKind) found {
-	m, err := a.mapper.mapping(gvk)
+func (a *Applier) findServed(ctx context.Context, gvk schema.GroupVersionKind) found {
+	m, err := a.mapper.mapping(ctx, gvk)
 	if err == nil {
 		return found{mapping: m}
 	}
 	if !errors.Is(err, ErrNoKind) {
 		return found{err: err}
 	}
-	m, err = a.mapper.confirm(gvk)
+	m, err = a.mapper.confirm(ctx, gvk)
 	return found{m, err}
 }
 
@@ -109,7 +109,7 @@ func (a *Applier) pruneOne(ctx context.Context, owner types.NamespacedName, r Re
 		switch {
 		case apierrors.IsNotFound(err):
 			a.lose(kind.mapping, key)
-			return "", a.confirmGone(r, err)
+			return "", a.confirmGone(ctx, r, err)
 		case err != nil:
 			return "", err
 		case a.ownerOf(live) != owner:
@@ -137,12 +137,12 @@ func (a *Applier) pruneOne(ctx context.Context, owner types.NamespacedName, r Re
 
 // confirmGone believes a NotFound at once when it names the object; when it
 // says that the whole resource is not there, a fresh discovery has to agree.
-func (a *Applier) confirmGone(r Ref, err error) error {
+func (a *Applier) confirmGone(ctx context.Context, r Ref, err error) error {
 	if !noKind(err) {
 		return nil
 	}
 	a.mapper.stale()
-	m, cerr := a.mapper.confirm(r.GroupVersionKind)
+	m, cerr := a.mapper.confirm(ctx, r.GroupVersionKind)
 	if cerr == nil && m != nil {
 		return fmt.Errorf("the API server serves the kind, but not its objects: %w", err)
 	}

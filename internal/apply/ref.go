@@ -3,6 +3,7 @@ package apply
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -64,11 +65,12 @@ type stage int
 const (
 	definitions stage = iota // others may need them to exist
 	classes                  // others may refer to them by name
+	chosen                   // Options.StageKinds
 	others
 	stages // how many there are
 )
 
-func stageOf(gvk schema.GroupVersionKind) stage {
+func (c *Cluster) stageOf(gvk schema.GroupVersionKind) stage {
 	switch {
 	case isCRD(gvk),
 		gvk.Group == "" && gvk.Kind == "Namespace",
@@ -76,6 +78,8 @@ func stageOf(gvk schema.GroupVersionKind) stage {
 		return definitions
 	case strings.HasSuffix(gvk.Kind, "Class"):
 		return classes
+	case slices.Contains(c.options.StageKinds, gvk.GroupKind()):
+		return chosen
 	}
 	return others
 }

@@ -50,7 +50,7 @@ func (c *Cluster) hold(m *meta.RESTMapping) *resource {
 	}
 	if r == nil {
 		r = &resource{cluster: c, mapping: m, table: drift.NewTable(c.policy()), dirt: map[drift.Key]*dirt{}}
-		r.source = drift.NewSource(drift.Source{Client: c.watcher.Resource(m.Resource), GVR: m.Resource,
+		r.source = drift.NewSource(drift.Options{Client: c.watcher.Resource(m.Resource), GVR: m.Resource,
 			LabelSelector: c.options.OwnerGroup + "/name", Table: r.table, Handle: r.handle,
 			OnState: func(s drift.State, err error) {
 				c.options.Log.V(1).Info("watch of applied objects", "resource", m.Resource.String(), "state", string(s), "error", err)
@@ -85,8 +85,8 @@ func (c *Cluster) retire(r *resource) {
 
 // settle waits until the watch has listed everything, so that objects applied
 // by a former process are known; a listing that takes long is not waited for.
-func (r *resource) settle(ctx context.Context) {
-	t := time.NewTimer(5 * time.Second)
+func (r *resource) settle(ctx context.Context, until time.Time) {
+	t := time.NewTimer(time.Until(until))
 	defer t.Stop()
 	select {
 	case <-ctx.Done():

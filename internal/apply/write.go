@@ -194,7 +194,7 @@ func (a *Applier) setManagers(ctx context.Context, t *task, m *metav1.PartialObj
 	if err != nil {
 		return nil, err
 	}
-	return a.client(t.resource.mapping.Resource, t.ref.Namespace).Patch(ctx, t.ref.Name, types.JSONPatchType, body,
+	return a.client(a.served(t), t.ref.Namespace).Patch(ctx, t.ref.Name, types.JSONPatchType, body,
 		metav1.PatchOptions{FieldManager: a.options.FieldManager})
 }
 

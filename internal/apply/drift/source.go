@@ -40,8 +40,8 @@ type Event struct {
 	Object *metav1.PartialObjectMetadata
 }
 
-// Source follows one resource with a metadata-only watch.
-type Source struct {
+// Options of a Source.
+type Options struct {
 	Client metadata.ResourceInterface // of all namespaces, or of the one that is followed
 	GVR    schema.GroupVersionResource
 	// LabelSelector and FieldSelector are evaluated by the API server.
@@ -53,6 +53,11 @@ type Source struct {
 	OnState func(State, error)
 	// Pages makes the source list in pages and then watch.
 	Pages bool
+}
+
+// Source follows one resource with a metadata-only watch.
+type Source struct {
+	Options
 
 	rv string // resume point; empty asks for a full listing
 
@@ -63,9 +68,8 @@ type Source struct {
 }
 
 // NewSource returns a source that is Starting; Run makes it follow.
-func NewSource(s Source) *Source {
-	s.state, s.settled, s.wake = Starting, make(chan struct{}), make(chan struct{}, 1)
-	return &s
+func NewSource(o Options) *Source {
+	return &Source{Options: o, state: Starting, settled: make(chan struct{}), wake: make(chan struct{}, 1)}
 }
 
 // State returns how much can be seen now.
