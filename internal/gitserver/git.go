@@ -70,6 +70,12 @@ func (s *Server) Git(name string, args ...string) (string, error) {
 }
 
 func (s *Server) run(dir string, stdin io.Reader, args ...string) (string, error) {
+	out, err := s.output(dir, stdin, args...)
+	return strings.TrimSpace(out), err
+}
+
+// output is run without the trimming, for content that counts byte by byte.
+func (s *Server) output(dir string, stdin io.Reader, args ...string) (string, error) {
 	var stderr bytes.Buffer
 	cmd := exec.CommandContext(s.ctx, gitPath, args...)
 	cmd.Dir, cmd.Env, cmd.Stdin, cmd.Stderr = dir, s.env(), stdin, &stderr
@@ -77,5 +83,5 @@ func (s *Server) run(dir string, stdin io.Reader, args ...string) (string, error
 	if err != nil {
 		return "", fmt.Errorf("git %s: %w: %s", args[0], err, strings.TrimSpace(stderr.String()))
 	}
-	return strings.TrimSpace(string(out)), nil
+	return string(out), nil
 }

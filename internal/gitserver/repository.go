@@ -88,9 +88,9 @@ func (s *Server) Head(name, branch string) (string, error) {
 	return s.Git(name, "rev-parse", "--verify", "-q", "refs/heads/"+branch+"^{commit}")
 }
 
-// File is the content of a file at the tip of a branch.
+// File is the content of a file at the tip of a branch, byte by byte.
 func (s *Server) File(name, branch, path string) (string, error) {
-	return s.Git(name, "cat-file", "blob", "refs/heads/"+branch+":"+path)
+	return s.output(s.Dir(name), nil, "cat-file", "blob", "refs/heads/"+branch+":"+path)
 }
 
 // Hook installs a shell script as a server-side hook such as "pre-receive".
