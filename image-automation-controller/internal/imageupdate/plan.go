@@ -1,0 +1,121 @@
+package imageupdate
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+
+	"github.com/weirhq/weir/internal/gitrepo"
+
+	imagev1 "github.com/weirhq/weir/api/image/v1"
+	sourcev1 "github.com/weirhq/weir/api/source/v1"
+	"github.com/weirhq/weir/internal/loop"
+)
+
+// A plan is what the spec of an automation and its source come to.
+type plan struct {
+	Checkout gitrepo.Ref
+	// Branch is what to push to; "" when only Refspecs are.
+	Branch   string
+	Refspecs []string
+	Options  map[string]string
+	// Separate says that Branch is not the branch that is checked out.
+	Separate bool
+	// Dir is the folder to update, "" for the root.
+	Dir string
+}
+
+// makePlan reads the specs. Errors are stalls that name the field.
+func makePlan(auto *imagev1.ImageUpdateAutomation, source *sourcev1.GitRepository) (plan, error) {
+	if err := unsupported(auto, source); err != nil {
+		return plan{}, err
+	}
+	p := plan{Checkout: reference(auto, source)}
+	if update := auto.Spec.Update; update != nil {
+		dir, err := folder(update.Path)
+		if err != nil {
+			return plan{}, loop.Stall(imagev1.UpdateFailedReason, err)
+		}
+		p.Dir = dir
+	}
+	checkout, isBranch := branchOf(p.Checkout)
+	push := auto.Spec.GitSpec.Push
+	if push != nil {
+		p.Branch, p.Options = strings.TrimPrefix(push.Branch, "refs/heads/"), push.Options
+		if push.Refspec != "" {
+			if strings.HasPrefix(push.Refspec, "+") || strings.HasPrefix(push.Refspec, ":") {
+				return plan{}, loop.Stall(imagev1.InvalidSourceConfigReason, fmt.Errorf("spec.git.push.refspec %q: forced pushes and deletions are not allowed", push.Refspec))
+			}
+			p.Refspecs = []string{push.Refspec}
+		}
+	}
+	if p.Branch == "" && len(p.Refspecs) == 0 {
+		if !isBranch {
+			return plan{}, loop.Stall(imagev1.InvalidSourceConfigReason, errors.New("the commit that is checked out is not on a branch by name; set spec.git.push.branch, or a branch in spec.git.checkout.ref"))
+		}
+		p.Branch = checkout
+	}
+	p.Separate = p.Branch != "" && (!isBranch || p.Branch != checkout)
+	return p, nil
+}
+
+// unsupported stalls what asks for things that are not there.
+func unsupported(auto *imagev1.ImageUpdateAutomation, source *sourcev1.GitRepository) error {
+	invalid := func(format string, args ...any) error {
+		return loop.Stall(imagev1.InvalidSourceConfigReason, fmt.Errorf(format, args...))
+	}
+	update := auto.Spec.Update
+	switch {
+	case auto.Spec.SourceRef.Kind != sourcev1.GitRepositoryKind:
+		return invalid("spec.sourceRef.kind %q cannot be updated; use GitRepository", auto.Spec.SourceRef.Kind)
+	case auto.Spec.GitSpec == nil:
+		return invalid("spec.git is not set; it must name at least the author in spec.git.commit.author.email")
+	case update != nil && update.Strategy != "" && update.Strategy != imagev1.UpdateStrategySetters:
+		return loop.Stall(imagev1.InvalidUpdateStrategyReason, fmt.Errorf("spec.update.strategy %q is not known; use Setters", update.Strategy))
+	case auto.Spec.GitSpec.Commit.SigningKey != nil:
+		return invalid("spec.git.commit.signingKey is not supported yet; remove it to push unsigned commits")
+	case source.Spec.Provider != "" && source.Spec.Provider != "generic":
+		return invalid("spec.provider %q of the GitRepository \"%s/%s\" is not supported yet; use generic with a secretRef", source.Spec.Provider, source.Namespace, source.Name)
+	case source.Spec.ProxySecretRef != nil:
+		return invalid("spec.proxySecretRef of the GitRepository \"%s/%s\" is not supported yet", source.Namespace, source.Name)
+	}
+	return nil
+}
+
+// reference is what to check out: the automation's own reference, or else the
+// source's, or else the default branch of the wire API.
+func reference(auto *imagev1.ImageUpdateAutomation, source *sourcev1.GitRepository) gitrepo.Ref {
+	ref := source.Spec.Reference
+	if checkout := auto.Spec.GitSpec.Checkout; checkout != nil {
+		ref = &checkout.Reference
+	}
+	if ref == nil || *ref == (sourcev1.GitRepositoryRef{}) {
+		return gitrepo.Ref{Branch: "master"}
+	}
+	return gitrepo.Ref{Branch: ref.Branch, Tag: ref.Tag, SemVer: ref.SemVer, Name: ref.Name, Commit: ref.Commit}
+}
+
+// branchOf is the branch that a reference follows, if it follows one.
+func branchOf(ref gitrepo.Ref) (string, bool) {
+	switch {
+	case ref.Commit != "" || ref.Name == "" && (ref.SemVer != "" || ref.Tag != ""):
+		return "", false
+	case ref.Name != "":
+		return strings.CutPrefix(ref.Name, "refs/heads/")
+	default:
+		return ref.Branch, ref.Branch != ""
+	}
+}
+
+// folder cleans spec.update.path.
+func folder(dir string) (string, error) {
+	clean := path.Clean("./" + dir)
+	if clean == ".." || strings.HasPrefix(clean, "../") || strings.Contains(dir, "\\") || strings.ContainsRune(dir, 0) {
+		return "", fmt.Errorf("spec.update.path %q leaves the repository", dir)
+	}
+	if clean == "." {
+		return "", nil
+	}
+	return strings.TrimPrefix(clean, "/"), nil
+}

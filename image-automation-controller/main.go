@@ -1,0 +1,77 @@
+// Image-automation-controller scans image repositories, picks the latest tag by
+// policy and writes it into Git.
+package main
+
+import (
+	"context"
+	"path/filepath"
+
+	"github.com/spf13/pflag"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	imagev1 "github.com/weirhq/weir/api/image/v1"
+	sourcev1 "github.com/weirhq/weir/api/source/v1"
+	"github.com/weirhq/weir/image-automation-controller/internal/imagepolicy"
+	"github.com/weirhq/weir/image-automation-controller/internal/imagerepository"
+	"github.com/weirhq/weir/image-automation-controller/internal/imageupdate"
+	"github.com/weirhq/weir/image-automation-controller/internal/registry"
+	"github.com/weirhq/weir/image-automation-controller/internal/tagdb"
+	"github.com/weirhq/weir/internal/gitrepo"
+	"github.com/weirhq/weir/internal/process"
+)
+
+// gitForcePushBranch is the gate under which a push branch that is not the
+// checkout branch is started from the checkout each time.
+const gitForcePushBranch = "GitForcePushBranch"
+
+// options are the flags of this program.
+type options struct {
+	storage               string
+	kexAlgos, hostKeyAlgo []string
+}
+
+func (o *options) bind(fs *pflag.FlagSet) {
+	fs.StringVar(&o.storage, "storage-path", "/data", "The folder for tags and Git mirrors. It may be emptied while the program is down.")
+	fs.StringSliceVar(&o.kexAlgos, "ssh-kex-algos", nil, "The key exchange algorithms for SSH, in order of preference; empty means the default list.")
+	fs.StringSliceVar(&o.hostKeyAlgo, "ssh-hostkey-algos", nil, "The host key algorithms for SSH, in order of preference; empty means the default list.")
+}
+
+func main() {
+	var o options
+	process.Main(process.Program{
+		Name:        "image-automation-controller",
+		AddToScheme: []func(*runtime.Scheme) error{imagev1.AddToScheme, sourcev1.AddToScheme},
+		Kinds:       []client.Object{&imagev1.ImageRepository{}, &imagev1.ImagePolicy{}, &imagev1.ImageUpdateAutomation{}},
+		Flags:       o.bind,
+		Inert:       []string{"storage-value-log-file-size", "storage-compression-threshold", "gc-interval", "token-cache-max-size", "token-cache-max-duration"},
+		Gates: map[string]bool{
+			gitForcePushBranch: true,
+			// The object database makes the next three pointless: they choose
+			// between ways to clone. FluxStorage chooses a tag store.
+			"GitShallowClone": true, "GitAllBranchReferences": true, "GitSparseCheckout": false, "FluxStorage": true,
+			"CacheSecretsAndConfigMaps": false,
+		},
+		Setup: o.setup,
+	})
+}
+
+// setup builds the parts and registers the three kinds.
+func (o *options) setup(ctx context.Context, env *process.Env) error {
+	tags, err := tagdb.Open(filepath.Join(o.storage, "tags"))
+	if err != nil {
+		return err
+	}
+	mirrors, err := gitrepo.NewPool(gitrepo.Options{Dir: filepath.Join(o.storage, "git"), KexAlgos: o.kexAlgos, HostKeyAlgos: o.hostKeyAlgo})
+	if err != nil {
+		return err
+	}
+	client := &registry.Client{}
+	if err := imagerepository.Setup(env, client, tags); err != nil {
+		return err
+	}
+	if err := imagepolicy.Setup(ctx, env, client, tags); err != nil {
+		return err
+	}
+	return imageupdate.Setup(env, mirrors, env.Enabled(gitForcePushBranch))
+}
