@@ -86,13 +86,16 @@ func (r *Reconciler) applier(k *kustomizev1.Kustomization) *apply.Applier {
 }
 
 // recheck reports whether every object has to be asked for, instead of only
-// those that the watch marked: when somebody asks for a reconciliation by hand,
-// and at the interval when the watch cannot see everything.
+// those that the watch marked: when the spec changed, which may mean other
+// rights; when somebody asks for a reconciliation by hand; and at the interval
+// when the watch cannot see everything.
 func (r *Reconciler) recheck(k *kustomizev1.Kustomization, owned []apply.Ref) bool {
 	m := r.recall(k)
+	edited := m.generation != 0 && m.generation != k.Generation
+	m.generation = k.Generation
 	asked, _ := meta.ReconcileAnnotationValue(k.GetAnnotations())
 	blind := time.Since(m.checked) >= k.Spec.Interval.Duration && slices.ContainsFunc(owned, r.Cluster.Blind)
-	if asked == k.Status.GetLastHandledReconcileRequest() && !blind {
+	if !edited && !blind && asked == k.Status.GetLastHandledReconcileRequest() {
 		return false
 	}
 	m.checked = time.Now()

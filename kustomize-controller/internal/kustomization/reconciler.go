@@ -51,9 +51,10 @@ type Reconciler struct {
 // memory is what a running process remembers of an object between two
 // reconciliations. All of it may be lost.
 type memory struct {
-	waiting time.Time // since when health has been waited for
-	waits   string    // and for which content
-	checked time.Time // when every object was last asked for
+	waiting    time.Time // since when health has been waited for
+	waits      string    // and for which content
+	checked    time.Time // when every object was last asked for
+	generation int64     // of the spec that was last applied
 }
 
 // New returns a Reconciler.
