@@ -31,9 +31,10 @@ var (
 // Spec is what a Kustomization says about a build. The zero value builds the
 // root of the tree as it is.
 type Spec struct {
-	// Scope says whose build it is, like the source's kind, namespace and name.
-	// It changes nothing in a result, but a cache keeps the results of equal specs
-	// apart by it, so that they do not push one another out.
+	// Scope says whose build it is: the namespace and name of the Kustomization.
+	// It changes nothing in a result. The cache keeps the last two states of each
+	// scope, and without one, equal specs of different sources would push each
+	// other out.
 	Scope string
 	// Path is a directory of the tree, "" and "./" being its root. It cannot
 	// climb above the root.
@@ -55,6 +56,9 @@ type Spec struct {
 	Components []string
 	// IgnoreMissingComponents leaves out the Components that are not in the tree.
 	IgnoreMissingComponents bool
+	// BuildMetadata replaces that of the kustomization file unless empty:
+	// originAnnotations, transformerAnnotations, managedByLabel.
+	BuildMetadata []string
 	// Substitute says how variables are substituted. Nil means not at all.
 	Substitute *Substitution
 }

@@ -115,7 +115,7 @@ func TestKey(t *testing.T) {
 	specs := []Spec{
 		{}, {Scope: "a"}, {Path: "a"}, {TargetNamespace: "a"}, {NamePrefix: "a"}, {NameSuffix: "a"},
 		{CommonLabels: map[string]string{"a": "b"}}, {CommonAnnotations: map[string]string{"a": "b"}},
-		{Components: []string{"a"}}, {IgnoreMissingComponents: true}, {Substitute: &Substitution{}},
+		{Components: []string{"a"}}, {IgnoreMissingComponents: true}, {BuildMetadata: []string{"a"}}, {Substitute: &Substitution{}},
 		{Substitute: &Substitution{Strict: true}}, {Substitute: &Substitution{Always: true}},
 		{Substitute: &Substitution{Variables: map[string]string{"a": "b"}}},
 		{Substitute: &Substitution{Variables: map[string]string{"a": "c"}}},

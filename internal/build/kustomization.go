@@ -206,6 +206,9 @@ func merge(r *recorder, k *types.Kustomization, dir string, s Spec) error {
 	for _, i := range s.Images {
 		k.Images = mergeImage(k.Images, i)
 	}
+	if len(s.BuildMetadata) > 0 {
+		k.BuildMetadata = s.BuildMetadata
+	}
 	return nil
 }
 
