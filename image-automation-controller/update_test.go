@@ -1,6 +1,9 @@
 package main
 
 import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/pem"
 	"fmt"
 	"net/http"
 	"os"
@@ -11,6 +14,7 @@ import (
 
 	"github.com/fluxcd/pkg/apis/meta"
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/crypto/ssh"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -223,9 +227,12 @@ func TestUpdateRefusals(t *testing.T) {
 		stall  bool
 	}{
 		"no-git": {change: func(a *automation) { a.Spec.GitSpec = nil }, reason: imagev1.InvalidSourceConfigReason, text: "spec.git", stall: true},
-		"signing-key": {change: func(a *automation) {
-			a.Spec.GitSpec.Commit.SigningKey = &imagev1.SigningKey{SecretRef: meta.LocalObjectReference{Name: "k"}}
-		}, reason: imagev1.InvalidSourceConfigReason, text: "signingKey", stall: true},
+		"no-signing-key": {change: func(a *automation) {
+			a.Spec.GitSpec.Commit.SigningKey = &imagev1.SigningKey{SecretRef: meta.LocalObjectReference{Name: "absent"}}
+		}, reason: imagev1.SourceManagerFailedReason, text: "spec.git.commit.signingKey"},
+		"bad-signing-key": {change: func(a *automation) {
+			a.Spec.GitSpec.Commit.SigningKey = &imagev1.SigningKey{SecretRef: meta.LocalObjectReference{Name: "git"}}
+		}, reason: imagev1.SourceManagerFailedReason, text: "git.asc"},
 		"no-source":       {change: func(a *automation) { a.Spec.SourceRef.Name = "absent" }, reason: imagev1.SourceManagerFailedReason, text: "absent"},
 		"other-namespace": {change: func(a *automation) { a.Spec.SourceRef.Namespace = "kube-system" }, reason: imagev1.AccessDeniedReason, text: "kube-system", stall: true},
 		"bad-selector": {change: func(a *automation) {
@@ -415,5 +422,37 @@ func TestNothingIsLeft(t *testing.T) {
 	after, err := os.ReadDir(tmp)
 	if err != nil || len(after) != len(before) {
 		t.Errorf("%d temporary files, before %d (%v)", len(after), len(before), err)
+	}
+}
+
+// TestSignedCommit lets Git verify the signature of a commit.
+func TestSignedCommit(t *testing.T) {
+	l := newLab(t, labOptions{})
+	l.chosen()
+	public, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, err := ssh.MarshalPrivateKey(private, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := ssh.NewPublicKey(public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signers := t.TempDir() + "/signers"
+	if err := os.WriteFile(signers, append([]byte("bot@example.com "), ssh.MarshalAuthorizedKey(key)...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l.create(&corev1.Secret{ObjectMeta: l.meta("signing"), Data: map[string][]byte{"identity": pem.EncodeToMemory(block)}})
+	auto := l.automation("fleet", map[string]string{"web.yaml": l.web("1.0.0")}, func(a *imagev1.ImageUpdateAutomation) {
+		a.Spec.GitSpec.Commit.SigningKey = &imagev1.SigningKey{SecretRef: meta.LocalObjectReference{Name: "signing"}, Type: imagev1.SigningKeyTypeSSH}
+	})
+	if err := l.commit(auto); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := l.git.Git("fleet", "-c", "gpg.ssh.allowedSignersFile="+signers, "verify-commit", "main"); err != nil {
+		t.Errorf("git does not verify the commit: %q, %v", out, err)
 	}
 }

@@ -73,8 +73,6 @@ func unsupported(auto *imagev1.ImageUpdateAutomation, source *sourcev1.GitReposi
 		return invalid("spec.git is not set; it must name at least the author in spec.git.commit.author.email")
 	case update != nil && update.Strategy != "" && update.Strategy != imagev1.UpdateStrategySetters:
 		return loop.Stall(imagev1.InvalidUpdateStrategyReason, fmt.Errorf("spec.update.strategy %q is not known; use Setters", update.Strategy))
-	case auto.Spec.GitSpec.Commit.SigningKey != nil:
-		return invalid("spec.git.commit.signingKey is not supported yet; remove it to push unsigned commits")
 	case source.Spec.Provider != "" && source.Spec.Provider != "generic":
 		return invalid("spec.provider %q of the GitRepository \"%s/%s\" is not supported yet; use generic with a secretRef", source.Spec.Provider, source.Namespace, source.Name)
 	case source.Spec.ProxySecretRef != nil:

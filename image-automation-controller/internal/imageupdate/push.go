@@ -11,6 +11,7 @@ import (
 	imagev1 "github.com/weirhq/weir/api/image/v1"
 	"github.com/weirhq/weir/image-automation-controller/internal/commitmessage"
 	"github.com/weirhq/weir/image-automation-controller/internal/marker"
+	"github.com/weirhq/weir/image-automation-controller/internal/signing"
 )
 
 // attempts is how often an update is made anew because the branch moved.
@@ -25,7 +26,8 @@ type task struct {
 	repo    *gitrepo.Repo
 	auto    *imagev1.ImageUpdateAutomation
 	values  marker.Values
-	force   bool // a separate branch is started from the checkout each time
+	sign    signing.Signer // nil leaves commits unsigned
+	force   bool           // a separate branch is started from the checkout each time
 	index   *index
 	now     func() time.Time
 	known   string // source revision for which refspecs were pushed already
@@ -86,7 +88,7 @@ func (t *task) try(ctx context.Context) (result, error) {
 	}
 	author := t.auto.Spec.GitSpec.Commit.Author
 	who := gitrepo.Signature{Name: author.Name, Email: author.Email, When: t.now()}
-	commit, err := t.repo.Commit(ctx, base, u.Edits, gitrepo.CommitOptions{Author: who, Committer: who, Message: r.Message})
+	commit, err := t.repo.Commit(ctx, base, u.Edits, gitrepo.CommitOptions{Author: who, Committer: who, Message: r.Message, Sign: t.sign})
 	if err != nil {
 		return r, err
 	}

@@ -25,6 +25,7 @@ import (
 	sourcev1 "github.com/weirhq/weir/api/source/v1"
 	"github.com/weirhq/weir/image-automation-controller/internal/commitmessage"
 	"github.com/weirhq/weir/image-automation-controller/internal/marker"
+	"github.com/weirhq/weir/image-automation-controller/internal/signing"
 	"github.com/weirhq/weir/internal/gitrepo"
 	"github.com/weirhq/weir/internal/loop"
 	"github.com/weirhq/weir/internal/secrets"
@@ -72,8 +73,12 @@ func (r *Reconciler) Reconcile(ctx context.Context, auto *imagev1.ImageUpdateAut
 	if err != nil {
 		return loop.Done{}, err
 	}
+	sign, err := r.signer(ctx, auto)
+	if err != nil {
+		return loop.Done{}, loop.Retry(imagev1.SourceManagerFailedReason, fmt.Errorf("spec.git.commit.signingKey: %w", err))
+	}
 	t := &task{
-		plan: plan, repo: repo, auto: auto, values: values, force: r.ForcePush, index: &r.index, now: r.Now,
+		plan: plan, repo: repo, auto: auto, values: values, sign: sign, force: r.ForcePush, index: &r.index, now: r.Now,
 		known: pushedAlready(auto, policies), setters: reportUnknown(ctx),
 	}
 	release, err := r.lines.enter(ctx, source.Spec.URL+"\n"+plan.Branch)
@@ -194,6 +199,20 @@ func (r *Reconciler) open(ctx context.Context, source *sourcev1.GitRepository) (
 		return nil, loop.Retry(imagev1.SourceManagerFailedReason, fmt.Errorf("the GitRepository \"%s/%s\": %w", source.Namespace, source.Name, err))
 	}
 	return repo, nil
+}
+
+// signer reads the key that commits are signed with; it is nil when the spec
+// names none. The Secret is in the namespace of the automation.
+func (r *Reconciler) signer(ctx context.Context, auto *imagev1.ImageUpdateAutomation) (signing.Signer, error) {
+	key := auto.Spec.GitSpec.Commit.SigningKey
+	if key == nil {
+		return nil, nil
+	}
+	secret, err := secrets.Get(ctx, r.Live, auto.Namespace, key.SecretRef.Name)
+	if err != nil {
+		return nil, err
+	}
+	return signing.New(key.Type, secret.Data)
 }
 
 // classify gives the errors of a run their reasons.
