@@ -34,7 +34,6 @@ func unsupported(k *kustomizev1.Kustomization) error {
 		{"spec.healthCheckExprs", len(k.Spec.HealthCheckExprs) > 0},
 		{"spec.dependsOn[].readyExpr", readyExpr},
 		{"spec.ignore", len(k.Spec.Ignore) > 0},
-		{"spec.buildMetadata", len(k.Spec.BuildMetadata) > 0},
 	} {
 		if f.set {
 			return fmt.Errorf("%s is not supported by this version; nothing was applied: remove the field or use a version that supports it", f.field)
@@ -46,6 +45,7 @@ func unsupported(k *kustomizev1.Kustomization) error {
 // spec turns the fields of k that shape a build into the builder's terms.
 func (r *Reconciler) spec(ctx context.Context, k *kustomizev1.Kustomization) (build.Spec, error) {
 	s := build.Spec{
+		Scope:                   client.ObjectKeyFromObject(k).String(),
 		Path:                    k.Spec.Path,
 		TargetNamespace:         k.Spec.TargetNamespace,
 		NamePrefix:              k.Spec.NamePrefix,
@@ -54,6 +54,9 @@ func (r *Reconciler) spec(ctx context.Context, k *kustomizev1.Kustomization) (bu
 		Images:                  k.Spec.Images,
 		Components:              k.Spec.Components,
 		IgnoreMissingComponents: k.Spec.IgnoreMissingComponents,
+	}
+	for _, option := range k.Spec.BuildMetadata {
+		s.BuildMetadata = append(s.BuildMetadata, string(option))
 	}
 	if m := k.Spec.CommonMetadata; m != nil {
 		s.CommonLabels, s.CommonAnnotations = m.Labels, m.Annotations
