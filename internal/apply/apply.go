@@ -105,7 +105,7 @@ func anyPending(tasks []*task) bool {
 // stopped says that the time was up, if it was, instead of repeating it for each object.
 func stopped(ctx context.Context, errs []error) error {
 	if err := ctx.Err(); err != nil {
-		return fmt.Errorf("stopped before %d objects were applied, %s: %w", len(errs), errs[0], err)
+		return fmt.Errorf("stopped before %d objects were applied: %w: %w", len(errs), err, errs[0])
 	}
 	return join(errs)
 }

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/weirhq/weir/internal/apply/drift"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -87,6 +88,11 @@ func (a *Applier) awaitServed(ctx context.Context, t *task) error {
 			return t.fail("waiting", fmt.Errorf("its names are not accepted: %s", why))
 		}
 		if established, _ := condition(u, "Established"); established == "True" {
+			for _, r := range a.snapshot() { // a watch may be waiting for this kind
+				if r.source.State() == drift.NoKind {
+					r.source.Wake()
+				}
+			}
 			return nil
 		}
 		if err := p.wait(ctx); err != nil {

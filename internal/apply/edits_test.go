@@ -287,7 +287,7 @@ func runEdit(t *testing.T, l *lab, k *kind, requests int, verdict drift.Verdict,
 	if requests == 0 {
 		e.caughtUpOrExcused()
 		e.quiet()
-		if got, n := e.lab.apply(set); n != 0 {
+		if got, n := e.apply(set); n != 0 {
 			t.Errorf("%q with %d requests, want none: %q", got, n, e.log)
 		}
 		return
@@ -306,7 +306,7 @@ func runEdit(t *testing.T, l *lab, k *kind, requests int, verdict drift.Verdict,
 	if requests == 3 && k.name == "Job" {
 		requests = 5 // the selector the API server made cannot be taken over: it is given up
 	}
-	got, n := e.lab.apply(set)
+	got, n := e.apply(set)
 	again := k.name == "Deployment" && verdict == drift.Foreign && n == 4 // its controller wrote in between: read, strip again
 	if got != action || n != requests && !again {
 		t.Errorf("apply did %q with %d requests, want %q with %d: %q", got, n, action, requests, e.log)

@@ -37,9 +37,9 @@ func TestCorrectionLatency(t *testing.T) {
 			defer w.Stop()
 			var took []time.Duration
 			for i := range n {
-				l.Cluster.mu.Lock()
+				l.mu.Lock()
 				clear(l.fights) // each edit is somebody's first
-				l.Cluster.mu.Unlock()
+				l.mu.Unlock()
 				u, err := l.res(o).Patch(context.Background(), "cm", types.MergePatchType, fmt.Appendf(nil, `{"data":{"a":"theirs-%d"}}`, i), metav1.PatchOptions{FieldManager: by})
 				must(t, err)
 				began, edited := time.Now(), u.GetResourceVersion()

@@ -195,6 +195,11 @@ func (a *Applier) Health(ctx context.Context, owner types.NamespacedName, refs [
 			a.tell(owner, readBlind)
 			continue
 		}
+		r, ok := kind.place(r)
+		if !ok {
+			out.Failed = append(out.Failed, Verdict{r, "objects of this kind have a namespace, and none is given"})
+			continue
+		}
 		it := item{kind.mapping.Resource.GroupResource(), drift.KeyOf(r.Namespace, r.Name)}
 		covered := a.covered(it, owner)
 		if covered == asApplied && statusless[r.GroupKind()] {

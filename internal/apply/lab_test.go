@@ -277,9 +277,9 @@ func (l *lab) row(o build.Object) (*resource, drift.Key, drift.Row) {
 	l.t.Helper()
 	m, err := l.mapper.mapping(context.Background(), o.GVK)
 	must(l.t, err)
-	l.Cluster.mu.Lock()
+	l.mu.Lock()
 	r := l.resources[m.Resource.GroupResource()]
-	l.Cluster.mu.Unlock()
+	l.mu.Unlock()
 	if r == nil {
 		l.t.Fatalf("%s is not followed", o.GVK)
 	}

@@ -72,6 +72,16 @@ type found struct {
 	err     error
 }
 
+// place puts a reference where objects of its kind are; false: there are none
+// outside namespaces.
+func (f found) place(r Ref) (Ref, bool) {
+	if f.mapping.Scope.Name() != meta.RESTScopeNameNamespace {
+		r.Namespace = ""
+		return r, true
+	}
+	return r, r.Namespace != ""
+}
+
 // findKinds finds the kinds of all references.
 func (a *Applier) findKinds(ctx context.Context, refs []Ref) map[schema.GroupVersionKind]found {
 	kinds := map[schema.GroupVersionKind]found{}
@@ -99,8 +109,12 @@ func (a *Applier) findServed(ctx context.Context, gvk schema.GroupVersionKind) f
 }
 
 func (a *Applier) pruneOne(ctx context.Context, owner types.NamespacedName, r Ref, kind found, o PruneOptions) (action string, err error) {
+	ok := true
 	if kind.mapping == nil {
 		return "", kind.err
+	}
+	if r, ok = kind.place(r); !ok {
+		return "", nil
 	}
 	key := drift.KeyOf(r.Namespace, r.Name)
 	res := a.client(kind.mapping.Resource, r.Namespace)

@@ -162,7 +162,7 @@ func TestTenant(t *testing.T) {
 	}
 	o := l.configMap("cm", "one")
 	must(t, apply(o))
-	if l.As("tenant") != l.As("tenant") {
+	if first, second := l.As("tenant"), l.As("tenant"); first != second {
 		t.Error("a client is made for each call")
 	}
 	err := apply(l.object("{apiVersion: v1, kind: Secret, stringData: {a: b}}", "s"))

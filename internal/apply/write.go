@@ -1,7 +1,6 @@
 package apply
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -58,6 +57,9 @@ func (a *Applier) conclude(t *task, m *metav1.PartialObjectMetadata) {
 		t.change.Action = Created
 	case t.known && unchanged(t.row.Print, pr):
 		t.change.Action = Unchanged
+		if t.dirt != nil && t.dirt.verdict == drift.Foreign { // what is to be stripped stays: not again at once
+			a.repaired(t.resource.item(t.key))
+		}
 		return
 	default:
 		t.change.Action = Configured
@@ -129,7 +131,7 @@ func (a *Applier) round(ctx context.Context, t *task, foreign *metav1.PartialObj
 		return nil, err
 	}
 	m, err := a.patch(ctx, t, t.payload.json, false)
-	if apierrors.IsInvalid(err) && own != nil && !(t.force && isImmutable(err)) {
+	if apierrors.IsInvalid(err) && own != nil && (!t.force || !isImmutable(err)) {
 		// Removing what the other manager owned is not allowed, as with the
 		// selector the API server made for a Job. Give those fields up instead
 		// of taking them over; otherwise no later apply would succeed either.
@@ -158,13 +160,13 @@ func split(p *drift.Policy, m *metav1.PartialObjectMetadata) (keep []metav1.Mana
 			merged = e
 		}
 		var s fieldpath.Set
-		if e.FieldsV1 != nil && s.FromJSON(bytes.NewReader(e.FieldsV1.Raw)) == nil {
+		if e.FieldsV1 != nil && s.FromJSON(e.FieldsV1.GetRawReader()) == nil {
 			set = set.Union(&s)
 		}
 	}
 	raw, _ := set.ToJSON() // a set that was read from JSON can be written as JSON
 	merged.Manager, merged.Operation = p.Manager, metav1.ManagedFieldsOperationApply
-	merged.FieldsV1 = &metav1.FieldsV1{Raw: raw}
+	merged.FieldsV1 = metav1.NewFieldsV1(string(raw))
 	return keep[:len(keep):len(keep)], own, merged
 }
 

@@ -115,7 +115,7 @@ func hashEntry(e *metav1.ManagedFieldsEntry) uint64 {
 		_, _ = d.Write([]byte{0})
 	}
 	if e.FieldsV1 != nil {
-		_, _ = d.Write(e.FieldsV1.Raw)
+		_, _ = d.WriteString(e.FieldsV1.GetRawString())
 	}
 	return d.Sum64()
 }

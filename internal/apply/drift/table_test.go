@@ -19,12 +19,12 @@ func object(rv int, fields string, others ...metav1.ManagedFieldsEntry) *metav1.
 	m.Name, m.UID, m.ResourceVersion = "x", "00000000-0000-0000-0000-000000000001", fmt.Sprint(rv)
 	when := metav1.Unix(1000, 0)
 	m.ManagedFields = append(others, metav1.ManagedFieldsEntry{Manager: manager, Operation: "Apply",
-		FieldsV1: &metav1.FieldsV1{Raw: []byte(fields)}, Time: &when})
+		FieldsV1: metav1.NewFieldsV1(fields), Time: &when})
 	return m
 }
 
 func entry(manager string, op metav1.ManagedFieldsOperationType, subresource string) metav1.ManagedFieldsEntry {
-	return metav1.ManagedFieldsEntry{Manager: manager, Operation: op, Subresource: subresource, FieldsV1: &metav1.FieldsV1{Raw: []byte(`{"f:z":{}}`)}}
+	return metav1.ManagedFieldsEntry{Manager: manager, Operation: op, Subresource: subresource, FieldsV1: metav1.NewFieldsV1(`{"f:z":{}}`)}
 }
 
 func newTable() *Table {
