@@ -114,3 +114,25 @@ func TestBombs(t *testing.T) {
 		})
 	}
 }
+
+// FuzzRender asserts that no template panics, runs on or yields too much.
+func FuzzRender(f *testing.F) {
+	for _, seed := range []string{
+		`{{ range $o, $c := .Changed.Objects }}{{ $o.Kind }}{{ end }}`, `{{ define "a" }}{{ template "a" . }}{{ end }}{{ template "a" . }}`,
+		`{{ $x := dict "a" (list 1 2) }}{{ range until 9 }}{{ $x = merge $x (dict "b" $x) }}{{ end }}{{ toJson $x }}`,
+		`{{ printf "%v %[1]q" . }}{{ with $y := .Values }}{{ index $y "cluster" | nindent 4 }}{{ else }}{{ break }}{{ end }}`,
+		`{{ regexReplaceAll "(a+)+$" (repeat 99 "a") "${1}$1" | wrapWith 3 "xx" }}`, `{{ block "b" . }}{{ slice "abc" 1 2 }}{{ end }}`,
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		begin := time.Now()
+		message, err := commitmessage.Render(text, data())
+		if took := time.Since(begin); took > 5*time.Second {
+			t.Errorf("took %s", took)
+		}
+		if err == nil && len(message) > 1<<18 || err != nil && !errors.Is(err, commitmessage.ErrTemplate) {
+			t.Errorf("%d bytes, %v", len(message), err)
+		}
+	})
+}

@@ -161,7 +161,7 @@ func (r *Reconciler) digest(ctx context.Context, p *imagev1.ImagePolicy, repo *i
 			return old.Digest, nil
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, repo.GetTimeout())
+	ctx, cancel := context.WithTimeout(ctx, imagerepository.Timeout(repo))
 	defer cancel()
 	access, err := registry.Resolve(ctx, r.Live, repo)
 	if err != nil {

@@ -25,6 +25,8 @@ import (
 // latestTags is how many tags status shows.
 const latestTags = 10
 
+const maxDefaultTimeout = 2 * time.Minute
+
 // Reconciler scans image repositories.
 type Reconciler struct {
 	Reader   client.Reader // reads Secrets and service accounts live
@@ -48,7 +50,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, repo *imagev1.ImageRepositor
 	if err != nil {
 		return loop.Done{}, loop.Stall(imagev1.ReadOperationFailedReason, err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, repo.GetTimeout())
+	ctx, cancel := context.WithTimeout(ctx, Timeout(repo))
 	defer cancel()
 	access, err := registry.Resolve(ctx, r.Reader, repo)
 	if err != nil {
@@ -81,6 +83,16 @@ func (r *Reconciler) Reconcile(ctx context.Context, repo *imagev1.ImageRepositor
 // Finalize forgets the tags.
 func (r *Reconciler) Finalize(_ context.Context, repo *imagev1.ImageRepository) error {
 	return r.Tags.Remove(repo.Namespace, repo.Name)
+}
+
+// Timeout bounds what a registry may take. Without spec.timeout it is the
+// interval, but no longer than two minutes: a registry that hangs must not hold
+// a worker for hours.
+func Timeout(repo *imagev1.ImageRepository) time.Duration {
+	if repo.Spec.Timeout == nil {
+		return min(repo.GetTimeout(), maxDefaultTimeout)
+	}
+	return repo.GetTimeout()
 }
 
 // compile parses the exclusion list.
