@@ -84,6 +84,13 @@ func (p *Process) Stop() error {
 		<-p.ended
 		return fmt.Errorf("%s did not end within %s and was killed", p.Name, stopTimeout)
 	}
+	var exit *exec.ExitError
+	if errors.As(p.err, &exit) {
+		// It was asked before it could listen.
+		if w, ok := exit.Sys().(syscall.WaitStatus); ok && w.Signal() == syscall.SIGTERM {
+			return nil
+		}
+	}
 	if p.err != nil {
 		return fmt.Errorf("%s: %w", p.Name, p.err)
 	}
