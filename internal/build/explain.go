@@ -31,14 +31,17 @@ var (
 	// The whole configuration of a generator that fails is quoted, with the
 	// literals of a Secret in it.
 	generatorConfig = regexp.MustCompile("(?s) with config: `.*?`")
-	// So are the objects that a reference may mean.
+	// So are the objects that a reference may mean, one that cannot be decoded, and
+	// a value of the wrong kind.
 	candidates = regexp.MustCompile(`(?s)\s*\*\*\*\* Too many possible referral targets.*`)
+	undecoded  = regexp.MustCompile(`(?s) for the following resource:.*`)
+	wrongValue = regexp.MustCompile(`(?s): (value: \{|node contents: ).*`)
 )
 
 // explain makes an error of kustomize into one that names the file and the line,
 // where the cause can be found again.
 func explain(r *recorder, t target, err error) error {
-	text := candidates.ReplaceAllString(generatorConfig.ReplaceAllString(err.Error(), ""), "")
+	text := withoutContent(err.Error())
 	if found := findBadFile(r, t, text); found != nil {
 		return found
 	}
@@ -54,6 +57,14 @@ func explain(r *recorder, t target, err error) error {
 		return fmt.Errorf("%q has more than one kustomization file; keep one of %s", relative(m[1]), strings.Join(konfig.RecognizedKustomizationFileNames(), ", "))
 	}
 	return fmt.Errorf("kustomize build of %q: %s", relative(t.dir), tidy(text))
+}
+
+// withoutContent takes out of a message what objects hold, secrets included.
+func withoutContent(text string) string {
+	for _, quoted := range []*regexp.Regexp{generatorConfig, candidates, undecoded, wrongValue} {
+		text = quoted.ReplaceAllString(text, "")
+	}
+	return text
 }
 
 func last(re *regexp.Regexp, text string) []string {
@@ -161,7 +172,7 @@ func badManifest(data []byte) error {
 		line += bytes.Count(doc, []byte("\n")) + 1
 	}
 	if _, err := decodeAll(data); err != nil {
-		return fmt.Errorf("not a Kubernetes object: %s", tidy(err.Error()))
+		return fmt.Errorf("not a Kubernetes object: %s", tidy(withoutContent(err.Error())))
 	}
 	return nil
 }

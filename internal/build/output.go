@@ -57,7 +57,7 @@ func collect(ctx context.Context, m resmap.ResMap, s Spec) ([]Object, error) {
 func render(res *resource.Resource, sub *substituter) ([]byte, error) {
 	data, err := res.MarshalJSON()
 	if err != nil {
-		return nil, errors.New(tidy(err.Error()))
+		return nil, errors.New(tidy(withoutContent(err.Error())))
 	}
 	if !sub.wants(data) {
 		return data, nil
