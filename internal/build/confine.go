@@ -22,10 +22,11 @@ import (
 // to the writer that the standard logger has when Confine is called.
 //
 // After Confine nothing in the process can use http.DefaultTransport (nor a
-// clone of it) or find a program by name: clients of the API server and of
-// artifacts bring a transport of their own (client-go falls back to the default one
-// for a server whose rest.Config has neither TLS settings nor a Dial). Call it from main before anything
-// starts. The function it returns undoes it, for tests.
+// clone of it) or find a program by name. Clients of the API server and of
+// artifacts bring a transport of their own; client-go falls back to the default
+// one where a rest.Config has neither TLS settings nor a Dial. Call it from main,
+// after the standard logger has its writer and before anything builds. The
+// function it returns undoes it, for tests.
 func Confine() (release func()) {
 	transport, path := http.DefaultTransport, os.Getenv("PATH")
 	// Of the usual type, since there are libraries that assert it.

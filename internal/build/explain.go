@@ -35,7 +35,7 @@ var (
 	// a value of the wrong kind.
 	candidates = regexp.MustCompile(`(?s)\s*\*\*\*\* Too many possible referral targets.*`)
 	undecoded  = regexp.MustCompile(`(?s) for the following resource:.*`)
-	wrongValue = regexp.MustCompile(`(?s): (value: \{|node contents: ).*`)
+	wrongValue = regexp.MustCompile(`(?s):\s+(value: \{|node contents:).*`)
 )
 
 // explain makes an error of kustomize into one that names the file and the line,

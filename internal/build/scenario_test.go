@@ -43,6 +43,9 @@ func runScenario(t *testing.T, name string) {
 	if again := outcomeText(e.Build(context.Background(), tree, spec)); again != got {
 		t.Errorf("from the cache:\n%s", cmp.Diff(got, again))
 	}
+	if kindOf(got) == "want.err" && strings.Contains(got, "hunter") {
+		t.Errorf("the message holds a secret: %s", got)
+	}
 	if i := len(ar.Files) - 1; *update {
 		ar.Files[i] = txtar.File{Name: kindOf(got), Data: []byte(got)}
 		if err := os.WriteFile(name, txtar.Format(ar), 0o644); err != nil {
