@@ -38,10 +38,10 @@ type meter struct {
 func (m *meter) tick() (string, error) {
 	m.steps++
 	if m.steps > maxSteps {
-		return "", fmt.Errorf("%w: it takes more than %d steps", ErrLimit, maxSteps)
+		return "", stop("it takes more than %d steps", maxSteps)
 	}
 	if time.Now().After(m.deadline) {
-		return "", fmt.Errorf("%w: it takes longer than %s", ErrLimit, maxTime)
+		return "", stop("it takes longer than %s", maxTime)
 	}
 	return "", nil
 }
@@ -80,7 +80,7 @@ func (m *meter) watch(name string, f reflect.Value) any {
 		results := call(args)
 		for _, r := range results {
 			if size(r, maxValue, 0) > maxValue {
-				panic(fmt.Errorf("%w: the function %q makes a value of more than %d bytes", ErrLimit, name, maxValue))
+				panic(stop("the function %q makes a value of more than %d bytes", name, maxValue))
 			}
 		}
 		return results
@@ -138,9 +138,9 @@ func admit(name string, args []reflect.Value) error {
 	}
 	switch {
 	case e.total > 2*maxValue, e.longest*max(e.second, e.elements) > maxProduct:
-		return fmt.Errorf("%w: the function %q gets values that are too large", ErrLimit, name)
+		return stop("the function %q gets values that are too large", name)
 	case multiplies[name] && (e.number > maxCount || e.number*float64(max(e.longest, 1)) > maxProduct):
-		return fmt.Errorf("%w: the function %q gets a number that is too large", ErrLimit, name)
+		return stop("the function %q gets a number that is too large", name)
 	case name == "printf" && len(args) > 0:
 		return admitFormat(args[0].String())
 	}
@@ -154,7 +154,7 @@ func admitFormat(format string) error {
 		for number := range strings.FieldsFuncSeq(verb, func(r rune) bool { return (r < '0' || r > '9') && r != '*' }) {
 			n, err := strconv.Atoi(number)
 			if sum += n; err != nil || sum > maxCount {
-				return fmt.Errorf("%w: the widths in the format %q are too large, or not written out", ErrLimit, verb)
+				return stop("the widths in the format %q are too large, or not written out", verb)
 			}
 		}
 	}

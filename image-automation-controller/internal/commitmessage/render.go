@@ -54,10 +54,11 @@ func Render(text string, data Data) (string, error) {
 	meter.deadline = time.Now().Add(maxTime)
 	var out limited
 	if err := tmpl.Execute(&out, data); err != nil {
-		for _, plain := range []error{ErrRemovedField, ErrLimit} {
-			if errors.Is(err, plain) {
-				return "", fmt.Errorf("%w: %w", ErrTemplate, root(err, plain))
-			}
+		if limit, ok := errors.AsType[*limitError](err); ok {
+			return "", fmt.Errorf("%w: %w", ErrTemplate, limit)
+		}
+		if errors.Is(err, ErrRemovedField) {
+			return "", fmt.Errorf("%w: %w", ErrTemplate, ErrRemovedField)
 		}
 		return "", fmt.Errorf("%w cannot be executed: %w", ErrTemplate, err)
 	}
@@ -68,23 +69,22 @@ func Render(text string, data Data) (string, error) {
 	return message, nil
 }
 
-// root is the innermost error that still wraps what.
-func root(err, what error) error {
-	for {
-		inner := errors.Unwrap(err)
-		if inner == nil || !errors.Is(inner, what) || inner == what {
-			return err
-		}
-		err = inner
-	}
-}
+// limitError is ErrLimit with the limit that was met. It is found again under
+// what text/template wraps around it, which repeats the template.
+type limitError struct{ text string }
+
+func (e *limitError) Error() string { return ErrLimit.Error() + ": " + e.text }
+
+func (e *limitError) Unwrap() error { return ErrLimit }
+
+func stop(format string, args ...any) error { return &limitError{text: fmt.Sprintf(format, args...)} }
 
 // limited is a buffer that refuses to grow beyond maxMessage.
 type limited struct{ strings.Builder }
 
 func (l *limited) Write(p []byte) (int, error) {
 	if l.Len()+len(p) > maxMessage {
-		return 0, fmt.Errorf("%w: the message has more than %d bytes", ErrLimit, maxMessage)
+		return 0, stop("the message has more than %d bytes", maxMessage)
 	}
 	return l.Builder.Write(p)
 }

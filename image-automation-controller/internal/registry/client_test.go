@@ -62,8 +62,6 @@ func server(t *testing.T, tls bool, wrap func(http.Handler) http.Handler, tags .
 	return s, repository
 }
 
-func asIs(h http.Handler) http.Handler { return h }
-
 func basicAuth(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if user, password, _ := r.BasicAuth(); user != "robot" || password != "correct" {
