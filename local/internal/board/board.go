@@ -71,7 +71,7 @@ func printable(text string) string {
 			return r
 		}
 		return '?'
-	}, strings.ReplaceAll(text, "\t", " "))
+	}, strings.NewReplacer("\t", " ", "\n", "; ").Replace(text))
 }
 
 func (b *Board) paint(code, text string) string {

@@ -6,6 +6,9 @@ import (
 	"path/filepath"
 	"time"
 
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	kustomizev1 "github.com/weirhq/weir/api/kustomize/v1"
 	"github.com/weirhq/weir/local/internal/child"
 )
@@ -78,14 +81,22 @@ func (d *demo) changes(ctx context.Context, said map[string]string, tell bool) {
 	}
 	for i := range list.Items {
 		k := &list.Items[i]
-		message, ok := ready(k)
-		now := fmt.Sprintf("%t %s", ok, message)
+		c := apimeta.FindStatusCondition(k.Status.Conditions, "Ready")
+		if c == nil || c.Status == metav1.ConditionUnknown {
+			continue // still at it
+		}
+		now := fmt.Sprintf("ready %s: %s", c.Status, c.Message)
 		if said[k.Name] == now {
 			continue
 		}
 		said[k.Name] = now
+		if k.Name == ownName {
+			if _, err := d.nameNamespace(ctx, k); err != nil {
+				d.board.Note("Kustomization %s: %v", k.Name, err)
+			}
+		}
 		if tell {
-			d.board.Note("%s  Kustomization %s, ready %t: %s", time.Now().Format(time.TimeOnly), k.Name, ok, message)
+			d.board.Note("%s  Kustomization %s %s", time.Now().Format(time.TimeOnly), k.Name, now)
 		}
 	}
 }

@@ -50,7 +50,7 @@ func (d *demo) showRepository(ctx context.Context) error {
 		task{"healthy", kustomizeController, d.ownHealthy},
 	)
 	if err != nil {
-		return err
+		return d.stayFor(ctx, err)
 	}
 	refs, err := d.inventory(ctx)
 	if err != nil {
@@ -60,18 +60,42 @@ func (d *demo) showRepository(ctx context.Context) error {
 	return d.showOwnDrift(ctx, refs)
 }
 
-// inventoried is a check for the objects to be in the inventory and on the API server. Where objects
-// name no namespace, it lets the Kustomization name one for all of them.
+// stayFor turns what keeps a repository from running into a note, unless the run is to end with it: a
+// commit can mend it.
+func (d *demo) stayFor(ctx context.Context, err error) error {
+	var f *failure
+	if d.Once || ctx.Err() != nil || d.lost() != nil || !errors.As(err, &f) {
+		return err
+	}
+	d.board.Note("%s", f.text)
+	if refs, err := d.inventory(ctx); err == nil {
+		d.listHealth(ctx, refs)
+	}
+	d.board.Note("Weir goes on trying, and looks for new commits.")
+	return nil
+}
+
+// nameNamespace lets the Kustomization put all objects into the default namespace when it says that
+// they name none.
+func (d *demo) nameNamespace(ctx context.Context, k *kustomizev1.Kustomization) (bool, error) {
+	message, ok := ready(k)
+	if ok || !strings.Contains(message, "namespace not specified") || k.Spec.TargetNamespace != "" {
+		return false, nil
+	}
+	before := k.DeepCopy()
+	k.Spec.TargetNamespace = defaultNamespace
+	return true, d.client.Patch(ctx, k, client.MergeFrom(before))
+}
+
+// inventoried is a check for the objects to be in the inventory and on the API server.
 func (d *demo) inventoried(ctx context.Context) (string, bool, error) {
 	k := kustomizev1.Kustomization{ObjectMeta: weirMeta(ownName)}
 	if err := d.client.Get(ctx, client.ObjectKeyFromObject(&k), &k); err != nil {
 		return "", false, err
 	}
-	message, ok := ready(&k)
-	if !ok && strings.Contains(message, "namespace not specified") && k.Spec.TargetNamespace == "" {
-		before := k.DeepCopy()
-		k.Spec.TargetNamespace = defaultNamespace
-		return "objects name no namespace: using " + defaultNamespace, false, d.client.Patch(ctx, &k, client.MergeFrom(before))
+	message, _ := ready(&k)
+	if named, err := d.nameNamespace(ctx, &k); named {
+		return "objects name no namespace: using " + defaultNamespace, false, err
 	}
 	if k.Status.Inventory == nil {
 		return message, false, nil

@@ -75,10 +75,18 @@ func (d *demo) wait(ctx context.Context, row *board.Row, controller string, look
 			why = ctx.Err().Error()
 		}
 		row.Fail(seen)
-		return fmt.Errorf("%s: %s; last seen: %s; the end of the log of %s:\n%s",
-			row.Label(), why, orNothing(seen), controller, p.Tail(tailLines))
+		return &failure{
+			text: fmt.Sprintf("%s: %s; last seen: %s", row.Label(), why, orNothing(seen)),
+			log:  fmt.Sprintf("the end of the log of %s:\n%s", controller, p.Tail(tailLines)),
+		}
 	}
 }
+
+// failure is something that did not happen.
+type failure struct{ text, log string }
+
+// Error implements error.
+func (f *failure) Error() string { return f.text + "; " + f.log }
 
 func orNothing(text string) string {
 	if text == "" {
