@@ -2,11 +2,14 @@ package apply
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/weirhq/weir/internal/apply/drift"
 	"github.com/weirhq/weir/internal/build"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
 )
 
 func TestApplyCostsWhatChanged(t *testing.T) {
@@ -51,4 +54,50 @@ func TestApplyCostsWhatChanged(t *testing.T) {
 	l.patch(objects[2], "operator", `{"data":{"a":"other"}}`)
 	l.noticed()
 	l.want(l.set(objects...), "configured 1, unchanged 9", 1)
+}
+
+// TestRestart changes things while the program is not running.
+func TestRestart(t *testing.T) {
+	l := newLab(t)
+	same, edited, deleted := l.configMap("same", "one"), l.configMap("edited", "one"), l.configMap("deleted", "one")
+	labelled := l.configMap("label-lost", "one")
+	s := l.set(same, edited, deleted, labelled)
+	l.want(s, "created 4", 8)
+	_, _, row := l.row(labelled)
+	time.Sleep(time.Until(time.Unix(int64(row.OwnTime), 0).Add(drift.Blur + 10*time.Millisecond)))
+	l.Close()
+	l.patch(edited, "operator", `{"data":{"a":"other"}}`)
+	l.patch(labelled, "operator", `{"metadata":{"labels":{"kustomize.toolkit.fluxcd.io/name":null}}}`)
+	l.delete(deleted)
+
+	l = l.again()
+	// 1 for what is the same, 2 for each of the others, and 1 more to see whose it is that has no label.
+	l.want(s, "created 1, configured 2, unchanged 1", 8)
+	if got := l.live(edited).Object["data"].(map[string]any)["a"]; got != "one" {
+		t.Errorf("data.a is %q", got)
+	}
+	l.want(s, "unchanged 4", 0)
+}
+
+// TestPanicIsAnError of the object that caused it.
+func TestPanicIsAnError(t *testing.T) {
+	l := newLab(t, func(_ *rest.Config, o *Options) {
+		o.MayTake = func(Ref, types.NamespacedName, types.NamespacedName) bool { panic("out of cheese") }
+	})
+	o := l.configMap("cm", "one")
+	_, err := l.try(Set{Owner: types.NamespacedName{Namespace: l.ns, Name: "other"}, Objects: []build.Object{o}})
+	must(t, err)
+	if _, err := l.try(l.set(o)); err == nil || !strings.Contains(err.Error(), "ConfigMap/"+l.ns+"/cm: apply failed: panic: out of cheese") {
+		t.Errorf("error %v", err)
+	}
+	defer func() {
+		if p := recover(); p == nil || !strings.Contains(p.(string), "really") {
+			t.Errorf("recovered %v", p)
+		}
+	}()
+	fanOut(2, 5, func(i int) {
+		if i == 3 {
+			panic("really")
+		}
+	})
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/weirhq/weir/internal/apply/drift"
@@ -36,22 +37,29 @@ func (a *Applier) each(ctx context.Context, tasks []*task, fn func(context.Conte
 	return failed
 }
 
-// fanOut calls fn with 0 to n-1, at most width at a time, and waits for all.
+// fanOut calls fn with 0 to n-1, at most width at a time, and waits for all. A
+// panic of one is a panic of the caller, once the others are done.
 func fanOut(width, n int, fn func(int)) {
 	var wg sync.WaitGroup
-	next := make(chan int)
+	var next atomic.Int64
+	var broken atomic.Pointer[string]
 	for range min(width, n) {
 		wg.Go(func() {
-			for i := range next {
+			defer func() {
+				if p := recover(); p != nil {
+					text := fmt.Sprintf("%v\n%s", p, debug.Stack())
+					broken.CompareAndSwap(nil, &text)
+				}
+			}()
+			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
 				fn(i)
 			}
 		})
 	}
-	for i := range n {
-		next <- i
-	}
-	close(next)
 	wg.Wait()
+	if text := broken.Load(); text != nil {
+		panic(*text)
+	}
 }
 
 // awaitDefinition waits until others can use what was just written: until a

@@ -243,10 +243,10 @@ func (c *Cluster) Drifted(owner types.NamespacedName) []Ref {
 
 // Blind reports whether changes of an object's kind cannot be seen, because the
 // watch is forbidden, not served, or was never started: its owner has to set
-// Recheck at its interval.
+// Recheck at its interval. It asks nobody.
 func (c *Cluster) Blind(r Ref) bool {
-	m, err := c.mapper.mapping(c.ctx, r.GroupVersionKind)
-	if err != nil {
+	m := c.mapper.remembered(r.GroupVersionKind)
+	if m == nil {
 		return true
 	}
 	c.mu.Lock()

@@ -108,9 +108,19 @@ func (h *health) work() {
 		if stop {
 			return
 		}
-		h.reread(p)
+		h.safely(p)
 		h.queue.Done(p)
 	}
+}
+
+// safely rereads; a panic, which a strange object may cause, costs its own verdict only.
+func (h *health) safely(p *patient) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			h.cluster.options.Log.Error(nil, "panic while judging health", "object", p.ref.String(), "panic", cause)
+		}
+	}()
+	h.reread(p)
 }
 
 // reread reads an object that was not ready and tells its owner when it has

@@ -65,6 +65,13 @@ func (m *mapper) mapping(ctx context.Context, gvk schema.GroupVersionKind) (*met
 	return nil, fmt.Errorf("cannot discover kind %q: %w", gvk, err)
 }
 
+// remembered returns what mapping has found before, or nil.
+func (m *mapper) remembered(gvk schema.GroupVersionKind) *meta.RESTMapping {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.known[gvk]
+}
+
 // search asks a REST mapper, which knows no contexts.
 func search(ctx context.Context, m meta.RESTMapper, gk schema.GroupKind, versions ...string) (*meta.RESTMapping, error) {
 	type answer struct {
