@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -17,6 +18,9 @@ import (
 	"golang.org/x/crypto/ssh"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
 
 	imagev1 "github.com/weirhq/weir/api/image/v1"
 	sourcev1 "github.com/weirhq/weir/api/source/v1"
@@ -454,5 +458,58 @@ func TestSignedCommit(t *testing.T) {
 	}
 	if out, err := l.git.Git("fleet", "-c", "gpg.ssh.allowedSignersFile="+signers, "verify-commit", "main"); err != nil {
 		t.Errorf("git does not verify the commit: %q, %v", out, err)
+	}
+}
+
+// TestManyOnOneBranch lets several automations work on one branch at the same
+// moment, while somebody else is faster with every other push: every commit is
+// kept, and there is one for each change.
+func TestManyOnOneBranch(t *testing.T) {
+	const automations = 4
+	var l *lab
+	var pushes, foreign atomic.Int32
+	l = newLab(t, labOptions{git: gitserver.Options{Middleware: func(h http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if strings.HasSuffix(r.URL.Path, "/git-receive-pack") && r.Method == http.MethodPost && pushes.Add(1)%2 == 1 {
+				if _, err := l.git.Commit("fleet", "main", "foreign", map[string]string{fmt.Sprintf("foreign-%d", foreign.Add(1)): "x"}); err != nil {
+					t.Error(err)
+				}
+			}
+			h.ServeHTTP(w, r)
+		})
+	}}})
+	l.chosen()
+	files := map[string]string{}
+	for i := range automations {
+		files[fmt.Sprintf("team-%d/web.yaml", i)] = l.web("1.0.0")
+	}
+	first := l.automation("fleet", files, func(a *imagev1.ImageUpdateAutomation) { a.Spec.Update = &imagev1.UpdateStrategy{Path: "team-0"} })
+	names := []string{"fleet"}
+	for i := 1; i < automations; i++ {
+		auto := &imagev1.ImageUpdateAutomation{ObjectMeta: l.meta(fmt.Sprintf("fleet-%d", i)), Spec: *first.Spec.DeepCopy()}
+		auto.Spec.Update.Path = fmt.Sprintf("team-%d", i)
+		l.create(auto)
+		names = append(names, auto.Name)
+	}
+	var wg sync.WaitGroup
+	for _, name := range names {
+		wg.Go(func() {
+			if _, err := l.automations.Reconcile(t.Context(), ctrl.Request{NamespacedName: types.NamespacedName{Namespace: l.ns, Name: name}}); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		})
+	}
+	wg.Wait()
+	log := l.log("fleet", "main")
+	if ours := len(log) - 1 - int(foreign.Load()); ours != automations || foreign.Load() < automations {
+		t.Errorf("%d commits of %d automations, %d foreign ones: %q", ours, automations, foreign.Load(), log)
+	}
+	for i := range automations {
+		if diff := cmp.Diff(l.web("1.1.0"), l.file("fleet", "main", fmt.Sprintf("team-%d/web.yaml", i))); diff != "" {
+			t.Error(diff)
+		}
+	}
+	for i := range foreign.Load() {
+		l.file("fleet", "main", fmt.Sprintf("foreign-%d", i+1))
 	}
 }
