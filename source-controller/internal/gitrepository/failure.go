@@ -1,0 +1,74 @@
+package gitrepository
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	sourcev1 "github.com/weirhq/weir/api/source/v1"
+	"github.com/weirhq/weir/internal/artifact"
+	"github.com/weirhq/weir/internal/gitrepo"
+	"github.com/weirhq/weir/internal/loop"
+)
+
+var errTimeout = errors.New("spec.timeout")
+
+// causes maps what the engines report to the reasons of the wire API. The first
+// that fits counts.
+var causes = []struct {
+	is     error
+	reason string
+	stall  bool
+}{
+	{gitrepo.ErrURL, sourcev1.URLInvalidReason, true},
+	{gitrepo.ErrAuth, sourcev1.AuthenticationFailedReason, false},
+	{gitrepo.ErrHostKey, sourcev1.AuthenticationFailedReason, false},
+	{errCopy, sourcev1.CopyFailureReason, false},
+	{artifact.ErrIgnore, sourcev1.SourceIgnoreErrorReason, false},
+	{artifact.ErrStorage, sourcev1.ArchiveOperationFailedReason, false},
+	{artifact.ErrTooLarge, sourcev1.ArchiveOperationFailedReason, false},
+	{artifact.ErrArchive, sourcev1.ArchiveOperationFailedReason, false},
+}
+
+// failure says what to tell people about err and when to try again.
+func failure(ctx context.Context, repo *sourcev1.GitRepository, err error) error {
+	if _, ok := errors.AsType[*loop.Failure](err); ok {
+		return err
+	}
+	if errors.Is(context.Cause(ctx), errTimeout) {
+		return loop.Retry(sourcev1.GitOperationFailedReason, fmt.Errorf("not done within spec.timeout of %s: %w", timeout(repo), err))
+	}
+	for _, c := range causes {
+		if !errors.Is(err, c.is) {
+			continue
+		}
+		if c.stall {
+			return loop.Stall(c.reason, err)
+		}
+		return loop.Retry(c.reason, err)
+	}
+	if after := gitrepo.RetryAfter(err); after > 0 {
+		return loop.RetryAfter(sourcev1.GitOperationFailedReason, after, err)
+	}
+	return loop.Retry(sourcev1.GitOperationFailedReason, err)
+}
+
+// supported refuses fields that this version would have to ignore.
+func supported(spec *sourcev1.GitRepositorySpec) error {
+	refuse := func(reason, field, instead string) error {
+		return loop.Stall(reason, fmt.Errorf("%s is not supported by this version: %s", field, instead))
+	}
+	switch {
+	case spec.Provider != "" && spec.Provider != sourcev1.GitProviderGeneric:
+		return refuse(sourcev1.InvalidProviderConfigurationReason, fmt.Sprintf("spec.provider %q", spec.Provider), "use \"generic\" with spec.secretRef")
+	case spec.ServiceAccountName != "":
+		return refuse(sourcev1.InvalidProviderConfigurationReason, "spec.serviceAccountName", "use spec.secretRef")
+	case spec.Verification != nil:
+		return refuse(sourcev1.VerificationError, "spec.verify", "remove it, and know that signatures are not verified then")
+	case spec.RecurseSubmodules:
+		return refuse(sourcev1.GitOperationFailedReason, "spec.recurseSubmodules", "use spec.include with a GitRepository for each submodule")
+	case spec.ProxySecretRef != nil:
+		return refuse(sourcev1.GitOperationFailedReason, "spec.proxySecretRef", "set HTTPS_PROXY in the environment of the controller")
+	}
+	return nil
+}

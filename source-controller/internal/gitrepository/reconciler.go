@@ -1,0 +1,228 @@
+package gitrepository
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/fluxcd/pkg/apis/meta"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	sourcev1 "github.com/weirhq/weir/api/source/v1"
+	"github.com/weirhq/weir/internal/artifact"
+	"github.com/weirhq/weir/internal/events"
+	"github.com/weirhq/weir/internal/gitrepo"
+	"github.com/weirhq/weir/internal/loop"
+)
+
+// defaultTimeout bounds the work on one repository when spec.timeout says nothing.
+const defaultTimeout = 60 * time.Second
+
+// Options are what a Reconciler works with.
+type Options struct {
+	Client            client.Reader // reads Secrets live
+	Recorder          *events.Recorder
+	Store             *artifact.Store
+	Fetcher           *artifact.Fetcher // unpacks what is included
+	Mirrors           *gitrepo.Pool
+	RequeueDependency time.Duration // how long to wait for an included repository at the most
+}
+
+// Reconciler is the loop.Worker of GitRepositories.
+type Reconciler struct{ o Options }
+
+// New returns a Reconciler.
+func New(o Options) *Reconciler { return &Reconciler{o} }
+
+// Reconcile publishes the commit that spec.ref stands at.
+func (r *Reconciler) Reconcile(ctx context.Context, repo *sourcev1.GitRepository) (loop.Done, error) {
+	before := repo.Status.Artifact
+	r.checkStorage(repo)
+	if err := supported(&repo.Spec); err != nil {
+		return loop.Done{}, err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout(repo), errTimeout)
+	defer cancel()
+
+	remote, err := r.open(ctx, repo)
+	if err != nil {
+		return loop.Done{}, err
+	}
+	revision, err := remote.Poll(ctx, reference(repo.Spec.Reference))
+	if err != nil {
+		return loop.Done{}, failure(ctx, repo, err)
+	}
+	included, err := r.included(ctx, repo)
+	if err != nil {
+		return loop.Done{}, err
+	}
+	if upToDate(repo, revision, included) {
+		repo.Status.Artifact.URL = r.o.Store.URL(repo.Status.Artifact.Path)
+		return stored(repo), nil
+	}
+	loop.Progress(ctx, fmt.Sprintf("fetching revision '%s'", revision))
+	commit, blob, err := r.pack(ctx, repo, remote, revision, included)
+	if err != nil {
+		return loop.Done{}, failure(ctx, repo, err)
+	}
+	if err := r.publish(repo, revision, blob, included); err != nil {
+		return loop.Done{}, failure(ctx, repo, err)
+	}
+	r.collect(repo, before)
+	return announced(repo, before, commit), nil
+}
+
+// Finalize removes what was published.
+func (r *Reconciler) Finalize(_ context.Context, repo *sourcev1.GitRepository) error {
+	return r.o.Store.Remove(object(repo))
+}
+
+// checkStorage makes status tell the truth about the artifact before anything
+// else can fail: one that cannot be served is not named.
+func (r *Reconciler) checkStorage(repo *sourcev1.GitRepository) {
+	for _, kind := range []string{ // of other implementations of the wire API; Ready's reason says these here
+		sourcev1.StorageOperationFailedCondition, sourcev1.FetchFailedCondition,
+		sourcev1.IncludeUnavailableCondition, sourcev1.ArtifactOutdatedCondition,
+	} {
+		apimeta.RemoveStatusCondition(&repo.Status.Conditions, kind)
+	}
+	if repo.Status.Artifact != nil && !r.o.Store.Present(repo.Status.Artifact) {
+		repo.Status.Artifact = nil
+	}
+	if repo.Status.Artifact == nil {
+		apimeta.RemoveStatusCondition(&repo.Status.Conditions, sourcev1.ArtifactInStorageCondition)
+	}
+}
+
+// upToDate tells whether the artifact is what the spec asks for now.
+func upToDate(repo *sourcev1.GitRepository, revision gitrepo.Revision, included []include) bool {
+	s := &repo.Status
+	return s.Artifact != nil && s.Artifact.HasRevision(revision.String()) &&
+		equal(s.ObservedIgnore, repo.Spec.Ignore) &&
+		equalAll(s.ObservedInclude, repo.Spec.Include) &&
+		equalAll(s.ObservedSparseCheckout, repo.Spec.SparseCheckout) &&
+		!s.ObservedRecurseSubmodules && sameArtifacts(s.IncludedArtifacts, included)
+}
+
+func equal[T comparable](a, b *T) bool {
+	return a == b || a != nil && b != nil && *a == *b
+}
+
+func equalAll[T comparable](a, b []T) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		if a[i] != b[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// pack fetches the commit and puts its archive into the store. Objects that turn
+// out to be missing from the mirror are fetched anew, once.
+func (r *Reconciler) pack(ctx context.Context, repo *sourcev1.GitRepository, remote *gitrepo.Repo, revision gitrepo.Revision, included []include) (gitrepo.Commit, artifact.Blob, error) {
+	var blob artifact.Blob
+	for again := false; ; again = true {
+		commit, err := remote.Fetch(ctx, revision)
+		if err != nil {
+			return commit, blob, err
+		}
+		err = remote.View(ctx, commit.Hash, func(v *gitrepo.View) error {
+			src, done, err := r.source(ctx, repo, v, commit.Tree, included)
+			if err != nil {
+				return err
+			}
+			defer done()
+			blob, err = r.o.Store.Pack(ctx, src, options(repo))
+			return err
+		})
+		if err == nil || again || !errors.Is(err, gitrepo.ErrIncomplete) {
+			return commit, blob, err
+		}
+	}
+}
+
+func options(repo *sourcev1.GitRepository) artifact.PackOptions {
+	var o artifact.PackOptions
+	if repo.Spec.Ignore != nil {
+		o.Ignore.Patterns = *repo.Spec.Ignore
+	}
+	if repo.Status.Artifact != nil {
+		o.Previous = repo.Status.Artifact.Digest
+	}
+	return o
+}
+
+// publish gives the archive its name and says so in status.
+func (r *Reconciler) publish(repo *sourcev1.GitRepository, revision gitrepo.Revision, blob artifact.Blob, included []include) error {
+	a, err := r.o.Store.Publish(artifact.Publication{
+		Object:   object(repo),
+		File:     revision.Hash + ".tar.gz",
+		Revision: revision.String(),
+	}, blob)
+	if err != nil {
+		return err
+	}
+	s, spec := &repo.Status, repo.Spec.DeepCopy()
+	s.Artifact = a
+	s.IncludedArtifacts = artifacts(included)
+	s.ObservedIgnore, s.ObservedInclude, s.ObservedSparseCheckout = spec.Ignore, spec.Include, spec.SparseCheckout
+	s.ObservedRecurseSubmodules, s.SourceVerificationMode = false, nil
+	apimeta.RemoveStatusCondition(&s.Conditions, sourcev1.SourceVerifiedCondition)
+	return nil
+}
+
+// collect removes old artifacts, but not the one that the API server's status
+// names until the new status is written.
+func (r *Reconciler) collect(repo *sourcev1.GitRepository, before *meta.Artifact) {
+	n, err := r.o.Store.Collect(object(repo), repo.Status.Artifact, before)
+	switch {
+	case err != nil:
+		r.o.Recorder.Warning(repo, sourcev1.GarbageCollectionFailedReason, err.Error(), nil)
+	case n > 0:
+		r.o.Recorder.Trace(repo, sourcev1.GarbageCollectionSucceededReason, fmt.Sprintf("garbage collected %d artifacts", n), nil)
+	}
+}
+
+// stored is the outcome of every success.
+func stored(repo *sourcev1.GitRepository) loop.Done {
+	message := fmt.Sprintf("stored artifact for revision '%s'", repo.Status.Artifact.Revision)
+	apimeta.SetStatusCondition(&repo.Status.Conditions, metav1.Condition{
+		Type: sourcev1.ArtifactInStorageCondition, Status: metav1.ConditionTrue, ObservedGeneration: repo.Generation,
+		Reason: meta.SucceededReason, Message: message,
+	})
+	return loop.Done{Message: message, Metadata: map[string]string{
+		"revision": repo.Status.Artifact.Revision, "digest": repo.Status.Artifact.Digest,
+	}}
+}
+
+// announced is the outcome after an artifact was published. One that was only put
+// back is no news.
+func announced(repo *sourcev1.GitRepository, before *meta.Artifact, commit gitrepo.Commit) loop.Done {
+	done := stored(repo)
+	now := repo.Status.Artifact
+	if before.HasRevision(now.Revision) && before.HasDigest(now.Digest) {
+		return done
+	}
+	subject, _, _ := strings.Cut(strings.TrimSpace(commit.Message), "\n")
+	done.Event, done.EventReason = fmt.Sprintf("stored artifact for commit '%s'", subject), sourcev1.NewArtifactReason
+	done.Changed = true
+	return done
+}
+
+func object(repo *sourcev1.GitRepository) artifact.Object {
+	return artifact.Object{Kind: sourcev1.GitRepositoryKind, Namespace: repo.Namespace, Name: repo.Name}
+}
+
+func timeout(repo *sourcev1.GitRepository) time.Duration {
+	if t := repo.Spec.Timeout; t != nil && t.Duration > 0 {
+		return t.Duration
+	}
+	return defaultTimeout
+}

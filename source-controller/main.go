@@ -1,0 +1,109 @@
+// Source-controller publishes the content of Git repositories as artifacts that
+// the other controllers read.
+package main
+
+import (
+	"context"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/pflag"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	sourcev1 "github.com/weirhq/weir/api/source/v1"
+	"github.com/weirhq/weir/internal/artifact"
+	"github.com/weirhq/weir/internal/gitrepo"
+	"github.com/weirhq/weir/internal/process"
+	"github.com/weirhq/weir/source-controller/internal/fileserver"
+	"github.com/weirhq/weir/source-controller/internal/gitrepository"
+)
+
+// options are the flags of this program.
+type options struct {
+	storagePath, storageAddr, storageAdvAddr string
+	retentionTTL                             time.Duration
+	retentionRecords                         int
+	digestAlgo                               string
+	kexAlgos, hostKeyAlgos                   []string
+}
+
+func (o *options) bind(fs *pflag.FlagSet) {
+	fs.StringVar(&o.storagePath, "storage-path", environment("STORAGE_PATH", "/data"), "The folder of the artifacts.")
+	fs.StringVar(&o.storageAddr, "storage-addr", environment("STORAGE_ADDRESS", ":9090"), "The address of the artifact file server.")
+	fs.StringVar(&o.storageAdvAddr, "storage-adv-addr", os.Getenv("STORAGE_ADV_ADDR"), "The host[:port] of the file server in the URLs of artifacts; by default the host's name and the port of --storage-addr.")
+	fs.DurationVar(&o.retentionTTL, "artifact-retention-ttl", time.Minute, "How long an artifact stays after a newer one was stored.")
+	fs.IntVar(&o.retentionRecords, "artifact-retention-records", 2, "How many artifacts of an object stay in any case.")
+	fs.StringVar(&o.digestAlgo, "artifact-digest-algo", "sha256", "The digest algorithm of artifacts: sha1, sha256, sha384, sha512 or blake3.")
+	fs.StringSliceVar(&o.kexAlgos, "ssh-kex-algos", nil, "The key exchange algorithms offered to SSH servers, by preference; the library's by default.")
+	fs.StringSliceVar(&o.hostKeyAlgos, "ssh-hostkey-algos", nil, "The host key algorithms accepted of SSH servers, by preference; the library's by default.")
+}
+
+func environment(name, fallback string) string {
+	if v := os.Getenv(name); v != "" {
+		return v
+	}
+	return fallback
+}
+
+func main() {
+	var o options
+	process.Main(process.Program{
+		Name:        "source-controller",
+		Concurrent:  2,
+		AddToScheme: []func(*runtime.Scheme) error{sourcev1.AddToScheme},
+		Kinds:       []client.Object{&sourcev1.GitRepository{}},
+		Flags:       o.bind,
+		Setup:       o.setup,
+	})
+}
+
+func (o *options) setup(ctx context.Context, env *process.Env) error {
+	host, err := o.advertised()
+	if err != nil {
+		return err
+	}
+	store, err := artifact.NewStore(artifact.StoreOptions{
+		Dir: o.storagePath, Host: host, Algorithm: o.digestAlgo,
+		RetentionTTL: o.retentionTTL, RetentionRecords: o.retentionRecords,
+	})
+	if err != nil {
+		return err
+	}
+	fetcher, err := artifact.NewFetcher(artifact.FetcherOptions{Dir: filepath.Join(o.storagePath, ".weir", "unpacked")})
+	if err != nil {
+		return err
+	}
+	mirrors, err := gitrepo.NewPool(gitrepo.Options{
+		Dir: filepath.Join(o.storagePath, ".weir", "git"), KexAlgos: o.kexAlgos, HostKeyAlgos: o.hostKeyAlgos,
+	})
+	if err != nil {
+		return err
+	}
+	if err := env.Manager.Add(fileserver.New(o.storageAddr, store.Handler(), env.Log.WithName("file-server"))); err != nil {
+		return err
+	}
+	return gitrepository.New(gitrepository.Options{
+		Client: env.Manager.GetClient(), Recorder: env.Recorder, Store: store, Fetcher: fetcher, Mirrors: mirrors,
+		RequeueDependency: env.RequeueDependency,
+	}).Setup(ctx, env)
+}
+
+// advertised returns the host[:port] that goes into the URLs of artifacts.
+func (o *options) advertised() (string, error) {
+	if o.storageAdvAddr != "" {
+		return o.storageAdvAddr, nil
+	}
+	host, port, err := net.SplitHostPort(o.storageAddr)
+	if err != nil {
+		return "", err
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		if host, err = os.Hostname(); err != nil {
+			return "", err
+		}
+	}
+	return net.JoinHostPort(host, port), nil
+}
