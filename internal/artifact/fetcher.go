@@ -109,6 +109,28 @@ func (f *Fetcher) Load(ctx context.Context, digest string, open func() (io.ReadC
 	})
 }
 
+// Unpack is Load for content that only who can read it may see: it is read each
+// time, whatever the cache holds, and gone when the tree is closed.
+func (f *Fetcher) Unpack(ctx context.Context, digest string, open func() (io.ReadCloser, error)) (*Tree, error) {
+	want, err := parseDigest(digest)
+	if err != nil {
+		return nil, err
+	}
+	it, err := f.make(ctx, want, func(_ context.Context, w *os.File) error {
+		r, err := open()
+		if err != nil {
+			return err
+		}
+		defer r.Close()
+		return f.copy(w, r)
+	})
+	if err != nil {
+		return nil, err
+	}
+	alone := &cache{items: map[string]*item{}} // without room for what nobody holds
+	return alone.add(it), nil
+}
+
 func (f *Fetcher) load(ctx context.Context, place, sum string, read func(context.Context, *os.File) error) (*Tree, error) {
 	want, err := parseDigest(sum)
 	if err != nil {

@@ -71,6 +71,27 @@ func (s *Store) Pack(ctx context.Context, src Source, o PackOptions) (Blob, erro
 	return s.pack(ctx, src, chosen, o.Previous, key)
 }
 
+// Put puts the bytes of r into the store as they are and returns them as an archive.
+// Errors are those of r, ErrTooLarge, ErrStorage and that of ctx.
+func (s *Store) Put(ctx context.Context, r io.Reader) (Blob, error) {
+	out, err := s.temp()
+	if err != nil {
+		return Blob{}, err
+	}
+	defer os.Remove(out.Name())
+	defer out.Close()
+	sum := s.algorithm.Digester()
+	n, err := io.Copy(io.MultiWriter(diskWriter{out}, sum.Hash()), io.LimitReader(&cancellable{ctx, r}, s.o.MaxBytes+1))
+	if err != nil {
+		return Blob{}, storageIfDisk(err)
+	}
+	if n > s.o.MaxBytes {
+		return Blob{}, fmt.Errorf("%w: it has more than %d bytes", ErrTooLarge, s.o.MaxBytes)
+	}
+	b := Blob{Digest: sum.Digest().String(), Size: n}
+	return b, s.keep(out, b, nil, "")
+}
+
 // packKey names what a source under ignore rules packs to; "" when it has no name.
 func packKey(id string, ignore Ignore, algorithm string) string {
 	if id == "" {

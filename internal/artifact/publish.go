@@ -148,10 +148,11 @@ type published struct {
 	recorded string
 }
 
-// open opens the artifact at name.
+// open opens the artifact at name, which may be an alias.
 func (s *Store) open(name string) (*published, error) {
 	s.names.RLock()
 	defer s.names.RUnlock()
+	name = s.unalias(name)
 	record, err := os.ReadFile(s.at(recordFolder, name))
 	if err != nil {
 		return nil, err
