@@ -1,0 +1,157 @@
+package provider
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net"
+	"net/http"
+	"net/textproto"
+	"net/url"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+
+	notificationv1beta3 "github.com/weirhq/weir/api/notification/v1beta3"
+	"github.com/weirhq/weir/internal/secrets"
+)
+
+// clientOf makes the HTTP client of a Provider: its certificates and its
+// proxy. Redirects are never followed, so that credentials and events reach
+// the configured host and no other.
+func clientOf(ctx context.Context, c client.Reader, p *notificationv1beta3.Provider, secret *corev1.Secret) (*http.Client, error) {
+	proxy, err := proxyOf(ctx, c, p, secret)
+	if err != nil {
+		return nil, err
+	}
+	tlsConfig, err := tlsOf(ctx, c, p)
+	if err != nil {
+		return nil, err
+	}
+	return &http.Client{
+		Transport: &http.Transport{
+			Proxy:                 proxy,
+			TLSClientConfig:       tlsConfig,
+			DialContext:           (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
+			TLSHandshakeTimeout:   10 * time.Second,
+			MaxIdleConns:          2,
+			IdleConnTimeout:       time.Minute,
+			ForceAttemptHTTP2:     true,
+			ExpectContinueTimeout: time.Second,
+		},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}, nil
+}
+
+// proxyOf returns the proxy of spec.proxySecretRef, else that of the Secret's
+// deprecated key, else that of the deprecated field, else the environment's.
+func proxyOf(ctx context.Context, c client.Reader, p *notificationv1beta3.Provider, secret *corev1.Secret) (func(*http.Request) (*url.URL, error), error) {
+	address, where := p.Spec.Proxy, "spec.proxy"
+	if v := string(secret.Data["proxy"]); v != "" {
+		address, where = v, fmt.Sprintf("key \"proxy\" of secret %q", secret.Name)
+	}
+	var login *url.Userinfo
+	if ref := p.Spec.ProxySecretRef; ref != nil {
+		s, err := secrets.Get(ctx, c, p.Namespace, ref.Name)
+		if err != nil {
+			return nil, fmt.Errorf("spec.proxySecretRef: %w", err)
+		}
+		address, where = string(s.Data["address"]), fmt.Sprintf("key \"address\" of secret %q", s.Name)
+		if address == "" {
+			return nil, fmt.Errorf("%w: %s is missing", ErrInvalid, where)
+		}
+		if user := string(s.Data["username"]); user != "" {
+			login = url.UserPassword(user, string(s.Data["password"]))
+		}
+	}
+	if address == "" {
+		return http.ProxyFromEnvironment, nil
+	}
+	u, err := parseAddress(address)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", where, err)
+	}
+	if login != nil {
+		u.User = login
+	}
+	return http.ProxyURL(u), nil
+}
+
+// tlsOf reads spec.certSecretRef: ca.crt, and tls.crt with tls.key, or their
+// older names.
+func tlsOf(ctx context.Context, c client.Reader, p *notificationv1beta3.Provider) (*tls.Config, error) {
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	ref := p.Spec.CertSecretRef
+	if ref == nil {
+		return config, nil
+	}
+	s, err := secrets.Get(ctx, c, p.Namespace, ref.Name)
+	if err != nil {
+		return nil, fmt.Errorf("spec.certSecretRef: %w", err)
+	}
+	ca := firstOf(s, "ca.crt", "caFile")
+	cert, key := firstOf(s, "tls.crt", "certFile"), firstOf(s, "tls.key", "keyFile")
+	if len(ca)+len(cert)+len(key) == 0 {
+		return nil, fmt.Errorf("%w: secret %q of spec.certSecretRef has neither ca.crt nor tls.crt and tls.key", ErrInvalid, s.Name)
+	}
+	if len(ca) > 0 {
+		config.RootCAs = x509.NewCertPool()
+		if !config.RootCAs.AppendCertsFromPEM(ca) {
+			return nil, fmt.Errorf("%w: key \"ca.crt\" of secret %q holds no PEM certificate", ErrInvalid, s.Name)
+		}
+	}
+	if len(cert)+len(key) > 0 {
+		pair, err := tls.X509KeyPair(cert, key)
+		if err != nil {
+			return nil, fmt.Errorf("%w: keys \"tls.crt\" and \"tls.key\" of secret %q are no certificate and key", ErrInvalid, s.Name)
+		}
+		config.Certificates = []tls.Certificate{pair}
+	}
+	return config, nil
+}
+
+func firstOf(s *corev1.Secret, keys ...string) []byte {
+	for _, key := range keys {
+		if v := s.Data[key]; len(v) > 0 {
+			return v
+		}
+	}
+	return nil
+}
+
+// headersOf reads the key headers: a YAML map of names to values. The values
+// are registered for redaction one by one, as the map as a whole would never
+// occur in a message.
+func headersOf(s *corev1.Secret) (map[string]string, error) {
+	text, ok := s.Data["headers"]
+	if !ok {
+		return nil, nil
+	}
+	headers := map[string]string{}
+	if err := yaml.UnmarshalStrict(text, &headers); err != nil {
+		return nil, fmt.Errorf("%w: key \"headers\" of secret %q is no YAML map of header names to values", ErrInvalid, s.Name)
+	}
+	for name, value := range headers {
+		if textproto.TrimString(name) == "" {
+			return nil, fmt.Errorf("%w: key \"headers\" of secret %q has an empty header name", ErrInvalid, s.Name)
+		}
+		secrets.Register(value)
+	}
+	return headers, nil
+}
+
+// parseAddress accepts http and https URLs with a host. Its error does not
+// repeat the address, because the path of a webhook is often its password.
+func parseAddress(address string) (*url.URL, error) {
+	if address == "" {
+		return nil, fmt.Errorf("%w: no address: set spec.address, or the key \"address\" of the secret", ErrInvalid)
+	}
+	u, err := url.Parse(address)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return nil, fmt.Errorf("%w: the address is no http:// or https:// URL", ErrInvalid)
+	}
+	return u, nil
+}

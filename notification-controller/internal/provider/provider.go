@@ -1,0 +1,168 @@
+// Package provider tells events to the world outside the cluster.
+//
+// A Provider object names a type, an address and Secrets. Load turns it into
+// a Sender, which makes one attempt at a time; whoever calls it (package
+// delivery) decides when the next attempt is due, with the help of Failure.
+// Each type has one file and one test, and stands once in the map of
+// types.go; no other code knows which types there are.
+package provider
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	eventv1 "github.com/fluxcd/pkg/apis/event/v1beta1"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	notificationv1beta3 "github.com/weirhq/weir/api/notification/v1beta3"
+	"github.com/weirhq/weir/internal/secrets"
+)
+
+// defaultTimeout bounds one attempt when the Provider states no timeout.
+const defaultTimeout = 15 * time.Second
+
+// Sender tells one event to one destination. Send makes a single attempt and
+// may be called from one goroutine at a time. Its error is a Failure when it
+// knows whether another attempt can help. No error holds a secret.
+type Sender interface {
+	Send(ctx context.Context, event *eventv1.Event) error
+}
+
+// Target is what a Provider object and its Secrets come down to.
+type Target struct {
+	Address           string            // from the Secret if it has one, else from spec.address
+	Channel, Username string            // from the spec
+	Token             string            // key token
+	Login, Password   string            // keys username and password
+	Headers           map[string]string // key headers
+	UID               string            // of the Provider object
+	CommitStatusExpr  string
+	GitHubApp         bool // the Secret has the keys of a GitHub App
+	Client            *http.Client
+}
+
+// Type is one type of Provider.
+type Type struct {
+	// New checks the target and returns its sender. nil: the type is known but
+	// cannot be served by this version.
+	New func(Target) (Sender, error)
+	// CommitStatusUpdates is set for the types that also want events whose
+	// only purpose is to renew the status of a commit.
+	CommitStatusUpdates bool
+}
+
+var (
+	// ErrUnsupported reports a Provider whose type, or one of whose fields,
+	// this version cannot serve.
+	ErrUnsupported = errors.New("not supported by this version of the notification-controller")
+	// ErrInvalid reports a Provider or Secret that cannot be used as written.
+	ErrInvalid = errors.New("invalid provider")
+)
+
+// Loaded is a Provider ready for use.
+type Loaded struct {
+	Type    Type
+	Timeout time.Duration // of one attempt
+	sender  Sender
+	client  *http.Client
+}
+
+// Send makes one attempt, within the Provider's timeout.
+func (l *Loaded) Send(ctx context.Context, event *eventv1.Event) error {
+	ctx, cancel := context.WithTimeout(ctx, l.Timeout)
+	defer cancel()
+	return l.sender.Send(ctx, event)
+}
+
+// Close gives back the idle connections of the sender.
+func (l *Loaded) Close() { l.client.CloseIdleConnections() }
+
+// Load reads the Secrets that p names and prepares its sender. A Failure that
+// is final says that p must be edited; any other error may pass, as when a
+// Secret is yet to be created.
+func Load(ctx context.Context, c client.Reader, p *notificationv1beta3.Provider) (*Loaded, error) {
+	t, known := types[p.Spec.Type]
+	if !known || t.New == nil {
+		return nil, Final(fmt.Errorf("provider %q has type %q, which is %w", p.Name, p.Spec.Type, ErrUnsupported))
+	}
+	if p.Spec.ServiceAccountName != "" {
+		return nil, Final(fmt.Errorf("provider %q of type %q: spec.serviceAccountName is %w: remove it and use spec.secretRef", p.Name, p.Spec.Type, ErrUnsupported))
+	}
+	timeout, err := timeoutOf(p)
+	if err != nil {
+		return nil, err
+	}
+	target, err := targetOf(ctx, c, p)
+	if err != nil {
+		return nil, fmt.Errorf("provider %q: %w", p.Name, err)
+	}
+	sender, err := t.New(target)
+	if err != nil {
+		return nil, Final(fmt.Errorf("provider %q of type %q: %w", p.Name, p.Spec.Type, err))
+	}
+	return &Loaded{Type: t, Timeout: timeout, sender: sender, client: target.Client}, nil
+}
+
+// WantsCommitStatusUpdates says whether Providers of the named type want
+// events that only renew the status of a commit.
+func WantsCommitStatusUpdates(name string) bool { return types[name].CommitStatusUpdates }
+
+func timeoutOf(p *notificationv1beta3.Provider) (time.Duration, error) {
+	if p.Spec.Timeout == nil {
+		return defaultTimeout, nil
+	}
+	if err := p.Spec.Timeout.Err(); err != nil {
+		return 0, Final(fmt.Errorf("%w: provider %q: spec.timeout: %w", ErrInvalid, p.Name, err))
+	}
+	if p.Spec.Timeout.Duration <= 0 {
+		return defaultTimeout, nil
+	}
+	return p.Spec.Timeout.Duration, nil
+}
+
+func targetOf(ctx context.Context, c client.Reader, p *notificationv1beta3.Provider) (Target, error) {
+	t := Target{
+		Address:          p.Spec.Address,
+		Channel:          p.Spec.Channel,
+		Username:         p.Spec.Username,
+		UID:              string(p.UID),
+		CommitStatusExpr: p.Spec.CommitStatusExpr,
+	}
+	secret := &corev1.Secret{}
+	if ref := p.Spec.SecretRef; ref != nil {
+		s, err := secrets.Get(ctx, c, p.Namespace, ref.Name)
+		if err != nil {
+			return Target{}, fmt.Errorf("spec.secretRef: %w", err)
+		}
+		secret = s
+	}
+	if err := t.read(secret); err != nil {
+		return Target{}, err
+	}
+	httpClient, err := clientOf(ctx, c, p, secret)
+	if err != nil {
+		return Target{}, err
+	}
+	t.Client = httpClient
+	return t, nil
+}
+
+// read takes over what the Secret of spec.secretRef says.
+func (t *Target) read(s *corev1.Secret) error {
+	if v := string(s.Data["address"]); v != "" {
+		t.Address = v
+	}
+	t.Token = string(s.Data["token"])
+	t.Login, t.Password = string(s.Data["username"]), string(s.Data["password"])
+	_, t.GitHubApp = s.Data["githubAppID"]
+	headers, err := headersOf(s)
+	if err != nil {
+		return err
+	}
+	t.Headers = headers
+	return nil
+}
