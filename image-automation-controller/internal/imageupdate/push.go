@@ -58,6 +58,7 @@ func (t *task) run(ctx context.Context) (result, error) {
 
 // try does one round: poll, fetch, edit, commit, push.
 func (t *task) try(ctx context.Context) (result, error) {
+	ctx = gitrepo.Fresh(ctx) // an answer from before the last push would only fail the next
 	source, err := t.repo.Poll(ctx, t.plan.Checkout)
 	if err != nil {
 		return result{}, err
@@ -162,7 +163,7 @@ func (t *task) push(ctx context.Context, p gitrepo.Push) error {
 	if !errors.Is(err, gitrepo.ErrUnreachable) || p.Branch == "" {
 		return err
 	}
-	rev, pollErr := t.repo.Poll(ctx, gitrepo.Ref{Branch: p.Branch})
+	rev, pollErr := t.repo.Poll(gitrepo.Fresh(ctx), gitrepo.Ref{Branch: p.Branch})
 	if pollErr == nil && rev.Hash == p.Commit {
 		return nil
 	}
