@@ -89,7 +89,6 @@ spec:
 func (l *lab) gadgets() {
 	l.t.Helper()
 	crd := l.object(gadgetCRD, "")
-	crd.JSON = []byte(strings.TrimSpace(string(crd.JSON)))
 	_, err := l.As("").Apply(l.t.Context(), Set{Owner: types.NamespacedName{Namespace: "lab", Name: "lab"}, Objects: []build.Object{crd}}, nil)
 	must(l.t, err)
 	until(l.t, "the Gadgets being served", func() bool {
@@ -343,8 +342,7 @@ func observed(u *unstructured.Unstructured) bool {
 	return !found || seen == u.GetGeneration()
 }
 
-// settled waits until no controller writes to the new object any more, and out
-// of the time in which a write without a trace is looked at.
+// settled waits until the watch has caught up with the new object.
 func settled(l *lab, o build.Object) {
 	l.t.Helper()
 	l.caughtUp(o)

@@ -109,11 +109,11 @@ func (a *Applier) findServed(ctx context.Context, gvk schema.GroupVersionKind) f
 }
 
 func (a *Applier) pruneOne(ctx context.Context, owner types.NamespacedName, r Ref, kind found, o PruneOptions) (action string, err error) {
-	ok := true
 	if kind.mapping == nil {
 		return "", kind.err
 	}
-	if r, ok = kind.place(r); !ok {
+	r, ok := kind.place(r)
+	if !ok {
 		return "", nil
 	}
 	key := drift.KeyOf(r.Namespace, r.Name)

@@ -89,17 +89,15 @@ func (a *Applier) put(ctx context.Context, t *task) (*metav1.PartialObjectMetada
 	if foreign == nil && t.dirt != nil {
 		foreign = t.dirt.live
 	}
-	var m *metav1.PartialObjectMetadata
-	var err error
-	for range 3 {
+	for round := range putRounds {
 		if foreign != nil {
 			if pr, _ := policy.Take(foreign); pr.Marks&drift.Strip == 0 || t.payload.marks&drift.Merge != 0 {
 				foreign = nil
 			}
 		}
-		m, err = a.round(ctx, t, foreign)
+		m, err := a.round(ctx, t, foreign)
 		switch {
-		case apierrors.IsConflict(err) && foreign != nil: // it moved since it was read
+		case apierrors.IsConflict(err) && foreign != nil && round < putRounds-1: // it moved since it was read
 			if foreign, err = a.get(ctx, t); err != nil {
 				return nil, err
 			}
@@ -109,13 +107,16 @@ func (a *Applier) put(ctx context.Context, t *task) (*metav1.PartialObjectMetada
 		case err != nil:
 			return nil, err
 		}
-		if pr, _ := policy.Take(m); pr.Marks&drift.Strip == 0 {
-			return m, nil
+		if pr, _ := policy.Take(m); pr.Marks&drift.Strip == 0 || round == putRounds-1 {
+			return m, nil // what is still to be stripped then, somebody puts back: a fight, see mark
 		}
 		foreign = m
 	}
-	return m, err
+	return nil, errors.New("unreachable: the last round returns")
 }
+
+// putRounds is how often an object that moves while it is written is tried.
+const putRounds = 4
 
 // round is one apply, after the removal of foreign managers if there are any.
 func (a *Applier) round(ctx context.Context, t *task, foreign *metav1.PartialObjectMetadata) (*metav1.PartialObjectMetadata, error) {

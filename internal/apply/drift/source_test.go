@@ -3,6 +3,8 @@ package drift
 import (
 	"context"
 	"fmt"
+	"io"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -87,13 +89,30 @@ func (r *rig) verdicts() (all []string) {
 	}
 }
 
+// forgetful answers as an API server does that was asked to resume from a version
+// it has compacted. A young one has compacted nothing yet.
+type forgetful struct{ next http.RoundTripper }
+
+const forgotten = "1"
+
+func (f forgetful) RoundTrip(r *http.Request) (*http.Response, error) {
+	if q := r.URL.Query(); q.Get("watch") == "" || q.Get("resourceVersion") != forgotten {
+		return f.next.RoundTrip(r)
+	}
+	body := `{"kind":"Status","apiVersion":"v1","status":"Failure","message":"too old resource version","reason":"Expired","code":410}`
+	return &http.Response{StatusCode: http.StatusGone, Status: "410 Gone", ProtoMajor: 1, ProtoMinor: 1, Request: r,
+		Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(strings.NewReader(body))}, nil
+}
+
 // TestExpiredWatch edits one object and deletes another while nobody watches,
 // and lets the watch resume from a version that the API server has forgotten.
 func TestExpiredWatch(t *testing.T) {
 	for name, pages := range map[string]bool{"streamed": false, "paged": true} {
 		t.Run(name, func(t *testing.T) {
 			ns := testenv.Namespace(t)
-			r := newRig(t, testenv.Config(t), configMaps, ns)
+			cfg := testenv.Config(t)
+			cfg.Wrap(func(next http.RoundTripper) http.RoundTripper { return forgetful{next} })
+			r := newRig(t, cfg, configMaps, ns)
 			r.Pages = pages
 			for _, name := range []string{"same", "edited", "deleted"} {
 				r.apply(ns, name, "ours")
@@ -104,7 +123,7 @@ func TestExpiredWatch(t *testing.T) {
 			if err := r.client.Delete(t.Context(), "deleted", metav1.DeleteOptions{}); err != nil {
 				t.Fatal(err)
 			}
-			r.rv = "1"
+			r.rv = forgotten
 			r.run()
 			r.until(Catching)
 			r.until(Live)
