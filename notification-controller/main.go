@@ -1,0 +1,109 @@
+// Notification-controller tells the events of the other controllers to the
+// outside world, and lets webhooks from the outside start reconciliations.
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/pflag"
+	"k8s.io/apimachinery/pkg/runtime"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	notificationv1 "github.com/weirhq/weir/api/notification/v1"
+	notificationv1beta3 "github.com/weirhq/weir/api/notification/v1beta3"
+	"github.com/weirhq/weir/internal/loop"
+	"github.com/weirhq/weir/internal/process"
+	"github.com/weirhq/weir/notification-controller/internal/listener"
+	"github.com/weirhq/weir/notification-controller/internal/receiver"
+)
+
+// options are the flags of this program.
+type options struct {
+	eventsAddr, receiverAddr, storagePath string
+	rateLimit                             time.Duration
+	exportPaths                           bool
+}
+
+func (o *options) bind(fs *pflag.FlagSet) {
+	fs.StringVar(&o.eventsAddr, "events-addr", ":9090", "The address at which events are taken.")
+	fs.StringVar(&o.receiverAddr, "receiverAddr", ":9292", "The address at which webhooks are taken.")
+	fs.StringVar(&o.storagePath, "storage-path", storagePath(), "The folder of the queue of events; each replica needs its own. Also by the environment variable STORAGE_PATH. Events survive as long as this folder does.")
+	fs.DurationVar(&o.rateLimit, "rate-limit-interval", 5*time.Minute, "How long an event that says the same is not told again.")
+	fs.BoolVar(&o.exportPaths, "export-http-path-metrics", false, "Whether HTTP metrics have the path of each request as a label.")
+}
+
+func storagePath() string {
+	if v := os.Getenv("STORAGE_PATH"); v != "" {
+		return v
+	}
+	return filepath.Join(os.TempDir(), "notification-controller")
+}
+
+func main() {
+	var o options
+	process.Main(process.Program{
+		Name:        "notification-controller",
+		AddToScheme: []func(*runtime.Scheme) error{notificationv1.AddToScheme, notificationv1beta3.AddToScheme},
+		Kinds:       []client.Object{&notificationv1.Receiver{}, &notificationv1beta3.Alert{}, &notificationv1beta3.Provider{}},
+		Flags:       o.bind,
+		Receiver:    true,
+		Setup:       o.setup,
+	})
+}
+
+func (o *options) setup(ctx context.Context, env *process.Env) error {
+	if err := o.notifications(ctx, env); err != nil {
+		return err
+	}
+	return o.receivers(ctx, env)
+}
+
+// receivers reconciles Receiver objects and answers their webhooks.
+func (o *options) receivers(ctx context.Context, env *process.Env) error {
+	mgr := env.Manager
+	if err := mgr.GetFieldIndexer().IndexField(ctx, &notificationv1.Receiver{}, receiver.PathIndex, receiver.IndexPath); err != nil {
+		return fmt.Errorf("indexing receivers: %w", err)
+	}
+	worker := &receiver.Reconciler{
+		Client: mgr.GetClient(), NoCross: env.NoCrossNamespaceRefs,
+		Warn: func(obj client.Object, reason, message string) { env.Recorder.Warning(obj, reason, message, nil) },
+	}
+	err := ctrl.NewControllerManagedBy(mgr).
+		For(&notificationv1.Receiver{}, builder.WithPredicates(loop.Triggers())).
+		WithOptions(env.Controller()).
+		Complete(loop.New(env, worker))
+	if err != nil {
+		return err
+	}
+	handler := &receiver.Handler{
+		Find:   findReceivers(mgr.GetClient()),
+		Client: mgr.GetClient(), Live: mgr.GetAPIReader(),
+		FieldOwner: env.FieldOwner, NoCross: env.NoCrossNamespaceRefs, Log: env.Log.WithName("receiver"),
+	}
+	return mgr.Add(o.server(env, "receiver", o.receiverAddr, handler, nil))
+}
+
+func findReceivers(c client.Reader) func(context.Context, string) ([]notificationv1.Receiver, error) {
+	return func(ctx context.Context, path string) ([]notificationv1.Receiver, error) {
+		var list notificationv1.ReceiverList
+		if err := c.List(ctx, &list, client.MatchingFields{receiver.PathIndex: path}, client.Limit(1)); err != nil {
+			return nil, fmt.Errorf("looking up a webhook: %w", err)
+		}
+		return list.Items, nil
+	}
+}
+
+func (o *options) server(env *process.Env, name, addr string, h http.Handler, ready func(context.Context) error) *listener.Server {
+	return &listener.Server{
+		Name: name, Addr: addr, Ready: ready,
+		Handler: listener.NewMetrics("gotk_"+name, o.exportPaths).Wrap(h),
+		Log:     env.Log.WithName(name),
+	}
+}

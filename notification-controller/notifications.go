@@ -1,0 +1,154 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	eventv1 "github.com/fluxcd/pkg/apis/event/v1beta1"
+	"k8s.io/apimachinery/pkg/types"
+	toolscache "k8s.io/client-go/tools/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	notificationv1beta3 "github.com/weirhq/weir/api/notification/v1beta3"
+	"github.com/weirhq/weir/internal/process"
+	"github.com/weirhq/weir/notification-controller/internal/alert"
+	"github.com/weirhq/weir/notification-controller/internal/delivery"
+	"github.com/weirhq/weir/notification-controller/internal/intake"
+)
+
+// notifier brings events from the endpoint to the queue of the Providers.
+type notifier struct {
+	env     *process.Env
+	index   *alert.Index
+	queue   *delivery.Queue
+	courier *delivery.Courier
+}
+
+// notifications wires the way of an event: endpoint, Alerts, queue, Providers.
+func (o *options) notifications(ctx context.Context, env *process.Env) error {
+	mgr := env.Manager
+	n := &notifier{
+		env:     env,
+		index:   alert.NewIndex(env.NoCrossNamespaceRefs),
+		courier: &delivery.Courier{Cache: mgr.GetClient(), Live: mgr.GetAPIReader()},
+	}
+	queue, err := delivery.Open(delivery.Options{
+		Dir: o.storagePath, Send: n.courier.Send, Failed: n.failed, Log: env.Log.WithName("delivery"),
+	})
+	if err != nil {
+		return err
+	}
+	n.queue = queue
+	ready, err := n.watch(ctx)
+	if err != nil {
+		return err
+	}
+	if err := mgr.Add(queue); err != nil {
+		return err
+	}
+	handler := intake.NewHandler(intake.Options{Accept: n.accept, Interval: o.rateLimit, Log: env.Log.WithName("event")})
+	return mgr.Add(o.server(env, "event", o.eventsAddr, handler, ready))
+}
+
+// accept keeps an event for every Alert that wants it.
+func (n *notifier) accept(_ context.Context, event *eventv1.Event) error {
+	matches := n.index.Match(event)
+	jobs := make([]delivery.Job, 0, len(matches))
+	for _, m := range matches {
+		jobs = append(jobs, delivery.Job{Provider: m.Provider, Alert: m.Alert, Labels: m.Labels, Event: m.Event, Accepted: time.Now()})
+		if len(m.Overridden) > 0 {
+			n.warn(m.Alert, notificationv1beta3.MetadataAppendFailedReason,
+				"metadata set in more than one place (of the object's annotations, spec.eventMetadata, spec.summary and the controller's own, the later wins): "+strings.Join(m.Overridden, ", "))
+		}
+	}
+	return n.queue.Add(jobs)
+}
+
+// watch keeps the index of Alerts current and wakes the deliveries of a
+// Provider that changed. The function it returns waits until all Alerts are
+// in the index.
+func (n *notifier) watch(ctx context.Context) (func(context.Context) error, error) {
+	alerts, err := n.env.Manager.GetCache().GetInformer(ctx, &notificationv1beta3.Alert{})
+	if err != nil {
+		return nil, fmt.Errorf("watching alerts: %w", err)
+	}
+	alertsIn, err := alerts.AddEventHandler(handler(n.put, n.index.Remove))
+	if err != nil {
+		return nil, fmt.Errorf("watching alerts: %w", err)
+	}
+	providers, err := n.env.Manager.GetCache().GetInformer(ctx, &notificationv1beta3.Provider{})
+	if err != nil {
+		return nil, fmt.Errorf("watching providers: %w", err)
+	}
+	changed := func(p *notificationv1beta3.Provider) { n.queue.Wake(client.ObjectKeyFromObject(p)) }
+	providersIn, err := providers.AddEventHandler(handler(changed, n.courier.Forget))
+	if err != nil {
+		return nil, fmt.Errorf("watching providers: %w", err)
+	}
+	return func(ctx context.Context) error {
+		if !toolscache.WaitForCacheSync(ctx.Done(), alertsIn.HasSynced, providersIn.HasSynced) {
+			return errors.New("stopped before all alerts were read")
+		}
+		return nil
+	}, nil
+}
+
+func (n *notifier) put(a *notificationv1beta3.Alert) {
+	if err := n.index.Put(a); err != nil {
+		n.env.Recorder.Warning(a, notificationv1beta3.InvalidConfigReason, err.Error(), nil)
+	}
+}
+
+// handler calls put and remove for the objects of one kind. Resyncs and
+// updates that change nothing in the spec are passed over.
+func handler[T client.Object](put func(T), remove func(types.NamespacedName)) toolscache.ResourceEventHandler {
+	return toolscache.ResourceEventHandlerFuncs{
+		AddFunc: func(o any) {
+			if obj, ok := o.(T); ok {
+				put(obj)
+			}
+		},
+		UpdateFunc: func(before, after any) {
+			old, okOld := before.(T)
+			obj, ok := after.(T)
+			same := okOld && ok && old.GetUID() == obj.GetUID() && old.GetGeneration() == obj.GetGeneration() &&
+				old.GetDeletionTimestamp().Equal(obj.GetDeletionTimestamp())
+			if ok && !same {
+				put(obj)
+			}
+		},
+		DeleteFunc: func(o any) {
+			if gone, ok := o.(toolscache.DeletedFinalStateUnknown); ok {
+				o = gone.Obj
+			}
+			if obj, ok := o.(T); ok {
+				remove(client.ObjectKeyFromObject(obj))
+			}
+		},
+	}
+}
+
+// failed records on the Alert that an event could not be sent.
+func (n *notifier) failed(job *delivery.Job, err error, gaveUp bool) {
+	reason := notificationv1beta3.NotificationDispatchFailedReason
+	if errors.Is(err, delivery.ErrSource) {
+		reason = notificationv1beta3.SourceFetchFailedReason
+	}
+	outcome := "it will be sent again"
+	if gaveUp {
+		outcome = "it will not be sent again"
+	}
+	o := job.Event.InvolvedObject
+	n.warn(job.Alert, reason, fmt.Sprintf("event %q of %s/%s.%s could not be sent (%s): %v", job.Event.Reason, o.Kind, o.Name, o.Namespace, outcome, err))
+}
+
+func (n *notifier) warn(key types.NamespacedName, reason, message string) {
+	a := &notificationv1beta3.Alert{}
+	if err := n.env.Manager.GetClient().Get(context.Background(), key, a); err != nil {
+		return // it is gone, and nobody looks at its events
+	}
+	n.env.Recorder.Warning(a, reason, message, nil)
+}
