@@ -1,0 +1,82 @@
+package registry
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+)
+
+func TestParseRepository(t *testing.T) {
+	for image, want := range map[string]string{
+		"alpine":                     "index.docker.io/library/alpine",
+		"org/app":                    "index.docker.io/org/app",
+		"ghcr.io/org/app":            "ghcr.io/org/app",
+		"localhost:5000/app":         "localhost:5000/app",
+		"alpine:3":                   "",
+		"ghcr.io/org/app:1":          "",
+		"localhost:5000/app:1":       "",
+		"https://ghcr.io/org/app":    "",
+		"app@sha256:0000":            "",
+		"":                           "",
+		"UPPER/case":                 "",
+		"ghcr.io/../app":             "",
+		"user:password@ghcr.io/x/y":  "",
+		"ghcr.io/org/app?x=y#z":      "",
+		"ghcr.io/org/app\nX-Header:": "",
+	} {
+		got, err := ParseRepository(image, false)
+		if want == "" && !errors.Is(err, ErrName) || want != "" && (err != nil || got.Name() != want) {
+			t.Errorf("%q: got %q, %v; want %q", image, got.Name(), err, want)
+		}
+	}
+}
+
+func TestFind(t *testing.T) {
+	const config = `{"auths": {
+		"ghcr.io": {"username": "host", "password": "p"},
+		"https://ghcr.io/org": {"auth": "b3JnOnBhc3M="},
+		"ghcr.io/org/app/": {"username": "app", "password": "p"},
+		"https://index.docker.io/v1/": {"username": "hub", "password": "p"},
+		"quay.io": {"identitytoken": "t"}
+	}}`
+	for image, want := range map[string]string{
+		"ghcr.io/other/app":   "host",
+		"ghcr.io/orga/app":    "host",
+		"ghcr.io/org/web":     "org",
+		"ghcr.io/org/app":     "app",
+		"ghcr.io/org/app/sub": "app",
+		"alpine":              "hub",
+		"gcr.io/org/app":      "",
+	} {
+		repository, err := ParseRepository(image, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		auth, found, err := find([]byte(config), repository)
+		if err != nil || auth.Username != want || found != (want != "") {
+			t.Errorf("%q: got %q, %v, %v; want %q", image, auth.Username, found, err, want)
+		}
+	}
+	repository, err := ParseRepository("quay.io/a/b", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if auth, _, err := find([]byte(config), repository); err != nil || auth != (authn.AuthConfig{IdentityToken: "t"}) {
+		t.Errorf("got %+v, %v", auth, err)
+	}
+	if _, _, err := find([]byte(`{"auths": {"ghcr.io": {"password": s3cret}}}`), repository); err == nil || err.Error() != "it is no Docker configuration in JSON" {
+		t.Errorf("got %v", err)
+	}
+}
+
+// FuzzFind asserts that no configuration panics.
+func FuzzFind(f *testing.F) {
+	f.Add([]byte(`{"auths":{"ghcr.io":{"auth":"eDp5"}}}`))
+	f.Add([]byte(`{"auths":{"":{"auth":"!"},"/":null}}`))
+	repository, err := ParseRepository("ghcr.io/org/app", false)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(_ *testing.T, config []byte) { _, _, _ = find(config, repository) })
+}
