@@ -120,6 +120,8 @@ func TestIncludeFollows(t *testing.T) {
 	g := newRig(t, gitserver.Options{})
 	g.init("app", map[string]string{"a.yaml": "app"})
 	g.init("other", map[string]string{"b.yaml": "1"})
+	g.share = time.Hour // who asks for a reconciliation is not answered from memory
+	g.restart()
 	mgr, err := ctrl.NewManager(g.env.Manager.GetConfig(), ctrl.Options{Scheme: g.c.Scheme(), Metrics: server.Options{BindAddress: "0"}})
 	if err != nil {
 		t.Fatal(err)

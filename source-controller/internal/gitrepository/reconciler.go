@@ -52,7 +52,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, repo *sourcev1.GitRepository
 	if err != nil {
 		return loop.Done{}, err
 	}
-	revision, err := remote.Poll(ctx, reference(repo.Spec.Reference))
+	revision, err := remote.Poll(asked(ctx, repo), reference(repo.Spec.Reference))
 	if err != nil {
 		return loop.Done{}, failure(ctx, repo, err)
 	}
@@ -218,6 +218,16 @@ func announced(repo *sourcev1.GitRepository, before *meta.Artifact, commit gitre
 
 func object(repo *sourcev1.GitRepository) artifact.Object {
 	return artifact.Object{Kind: sourcev1.GitRepositoryKind, Namespace: repo.Namespace, Name: repo.Name}
+}
+
+// asked makes a poll ask the server, and not be answered by another's, when
+// somebody wants the repository looked at: they know of a change, a webhook say.
+func asked(ctx context.Context, repo *sourcev1.GitRepository) context.Context {
+	at, _ := meta.ReconcileAnnotationValue(repo.Annotations)
+	if at != repo.Status.LastHandledReconcileAt || repo.Generation != repo.Status.ObservedGeneration {
+		return gitrepo.Fresh(ctx)
+	}
+	return ctx
 }
 
 func timeout(repo *sourcev1.GitRepository) time.Duration {

@@ -138,18 +138,18 @@ func TestFailures(t *testing.T) {
 		texts  []string
 		stall  bool
 	}{
-		"wrong password":          {func(s *sourcev1.GitRepositorySpec) { s.SecretRef = use("wrong") }, sourcev1.AuthenticationFailedReason, nil, false},
-		"no password":             {func(s *sourcev1.GitRepositorySpec) { s.SecretRef = use("half") }, sourcev1.AuthenticationFailedReason, []string{"password"}, false},
-		"no secret":               {func(s *sourcev1.GitRepositorySpec) { s.SecretRef = use("none") }, sourcev1.AuthenticationFailedReason, []string{"none"}, false},
-		"anonymous":               {func(s *sourcev1.GitRepositorySpec) { s.SecretRef = nil }, sourcev1.AuthenticationFailedReason, nil, false},
-		"unknown branch":          {func(s *sourcev1.GitRepositorySpec) { s.Reference.Branch = "none" }, sourcev1.GitOperationFailedReason, []string{"refs/heads/none"}, false},
-		"unknown repo":            {func(s *sourcev1.GitRepositorySpec) { s.URL = g.git.URL("none") }, sourcev1.GitOperationFailedReason, nil, false},
-		"unreachable":             {func(s *sourcev1.GitRepositorySpec) { s.URL = "http://127.0.0.1:1/app.git" }, sourcev1.GitOperationFailedReason, []string{"127.0.0.1:1"}, false},
-		"ssh without known_hosts": {func(s *sourcev1.GitRepositorySpec) { s.URL = "ssh://git@127.0.0.1/app.git" }, sourcev1.AuthenticationFailedReason, []string{"known_hosts"}, false},
-		"url of nowhere":          {func(s *sourcev1.GitRepositorySpec) { s.URL = "https://" }, sourcev1.URLInvalidReason, nil, true},
-		"semver":                  {func(s *sourcev1.GitRepositorySpec) { s.Reference.SemVer = "not a range" }, sourcev1.URLInvalidReason, []string{"not a range"}, true},
-		"sparse":                  {func(s *sourcev1.GitRepositorySpec) { s.SparseCheckout = []string{"none"} }, sourcev1.GitOperationFailedReason, []string{"spec.sparseCheckout", "none"}, false},
-		"ignore":                  {func(s *sourcev1.GitRepositorySpec) { long := strings.Repeat("x\n", 20000); s.Ignore = &long }, sourcev1.SourceIgnoreErrorReason, []string{"spec.ignore"}, false},
+		"wrong password":    {func(s *sourcev1.GitRepositorySpec) { s.SecretRef = use("wrong") }, sourcev1.AuthenticationFailedReason, nil, false},
+		"no password":       {func(s *sourcev1.GitRepositorySpec) { s.SecretRef = use("half") }, sourcev1.AuthenticationFailedReason, nil, false},
+		"no secret":         {func(s *sourcev1.GitRepositorySpec) { s.SecretRef = use("none") }, sourcev1.AuthenticationFailedReason, []string{"none"}, false},
+		"anonymous":         {func(s *sourcev1.GitRepositorySpec) { s.SecretRef = nil }, sourcev1.AuthenticationFailedReason, nil, false},
+		"unknown branch":    {func(s *sourcev1.GitRepositorySpec) { s.Reference.Branch = "none" }, sourcev1.GitOperationFailedReason, []string{"refs/heads/none"}, false},
+		"unknown repo":      {func(s *sourcev1.GitRepositorySpec) { s.URL = g.git.URL("none") }, sourcev1.GitOperationFailedReason, nil, false},
+		"unreachable":       {func(s *sourcev1.GitRepositorySpec) { s.URL = "http://127.0.0.1:1/app.git" }, sourcev1.GitOperationFailedReason, []string{"127.0.0.1:1"}, false},
+		"ssh without a key": {func(s *sourcev1.GitRepositorySpec) { s.URL = "ssh://git@127.0.0.1/app.git" }, sourcev1.AuthenticationFailedReason, []string{"identity"}, false},
+		"url of nowhere":    {func(s *sourcev1.GitRepositorySpec) { s.URL = "https://" }, sourcev1.URLInvalidReason, nil, true},
+		"semver":            {func(s *sourcev1.GitRepositorySpec) { s.Reference.SemVer = "not a range" }, sourcev1.URLInvalidReason, []string{"not a range"}, true},
+		"sparse":            {func(s *sourcev1.GitRepositorySpec) { s.SparseCheckout = []string{"none"} }, sourcev1.GitOperationFailedReason, []string{"spec.sparseCheckout", "none"}, false},
+		"ignore":            {func(s *sourcev1.GitRepositorySpec) { long := strings.Repeat("x\n", 20000); s.Ignore = &long }, sourcev1.SourceIgnoreErrorReason, []string{"spec.ignore"}, false},
 		"verify": {func(s *sourcev1.GitRepositorySpec) {
 			s.Verification = &sourcev1.GitRepositoryVerification{SecretRef: *use("keys")}
 		}, sourcev1.VerificationError, []string{"spec.verify"}, true},
@@ -161,7 +161,7 @@ func TestFailures(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			g.t = t
-			object := strings.ReplaceAll(name, " ", "-")
+			object := strings.NewReplacer(" ", "-", ",", "").Replace(name)
 			g.create(object, func(r *sourcev1.GitRepository) { r.Spec.URL, r.Spec.SecretRef = g.git.URL("app"), use("right") })
 			good := g.ready(object)
 			g.update(object, func(r *sourcev1.GitRepository) { tt.change(&r.Spec) })

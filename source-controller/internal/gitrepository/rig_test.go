@@ -40,6 +40,7 @@ type rig struct {
 	ns      string
 	git     *gitserver.Server
 	storage string
+	share   time.Duration // for how long a poll's answer is shared
 	o       Options
 	env     *process.Env
 	events  *record.FakeRecorder
@@ -53,7 +54,7 @@ func newRig(t *testing.T, o gitserver.Options) *rig {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { srv.Close() })
-	g := &rig{t: t, c: testenv.Client(t, sourcev1.AddToScheme), ns: testenv.Namespace(t), git: srv, storage: t.TempDir(), events: record.NewFakeRecorder(100)}
+	g := &rig{t: t, c: testenv.Client(t, sourcev1.AddToScheme), ns: testenv.Namespace(t), git: srv, storage: t.TempDir(), share: -1, events: record.NewFakeRecorder(100)}
 	direct := func(*rest.Config, client.Options) (client.Client, error) { return g.c, nil }
 	mgr, err := ctrl.NewManager(testenv.Config(t), ctrl.Options{Scheme: g.c.Scheme(), Metrics: server.Options{BindAddress: "0"}, NewClient: direct})
 	if err != nil {
@@ -76,7 +77,12 @@ func (g *rig) restart() {
 	if err != nil {
 		g.t.Fatal(err)
 	}
-	mirrors, err := gitrepo.NewPool(gitrepo.Options{Dir: g.storage + "/.weir/git"})
+	if g.o.Mirrors != nil {
+		if err := g.o.Mirrors.Close(); err != nil {
+			g.t.Fatal(err)
+		}
+	}
+	mirrors, err := gitrepo.NewPool(gitrepo.Options{Dir: g.storage + "/.weir/git", PollShare: g.share})
 	if err != nil {
 		g.t.Fatal(err)
 	}

@@ -125,10 +125,11 @@ func find(src artifact.Source, p string) (*artifact.Entry, error) {
 		if i < 0 {
 			return nil, nil
 		}
-		if folder = path.Join(folder, step); folder == p || !entries[i].Dir {
-			e := entries[i]
-			e.Dir = e.Dir && folder == p
-			return &e, nil
+		if folder = path.Join(folder, step); folder == p {
+			return &entries[i], nil
+		}
+		if !entries[i].Dir {
+			return nil, nil
 		}
 	}
 	return nil, nil
