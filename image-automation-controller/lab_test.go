@@ -33,7 +33,7 @@ import (
 	"github.com/weirhq/weir/image-automation-controller/internal/imagepolicy"
 	"github.com/weirhq/weir/image-automation-controller/internal/imagerepository"
 	"github.com/weirhq/weir/image-automation-controller/internal/imageupdate"
-	"github.com/weirhq/weir/image-automation-controller/internal/registry"
+	"github.com/weirhq/weir/internal/registry"
 	"github.com/weirhq/weir/image-automation-controller/internal/tagdb"
 	"github.com/weirhq/weir/internal/events"
 	"github.com/weirhq/weir/internal/gitrepo"

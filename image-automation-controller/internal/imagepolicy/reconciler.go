@@ -15,7 +15,7 @@ import (
 	imagev1 "github.com/weirhq/weir/api/image/v1"
 	"github.com/weirhq/weir/image-automation-controller/internal/imagerepository"
 	"github.com/weirhq/weir/image-automation-controller/internal/policy"
-	"github.com/weirhq/weir/image-automation-controller/internal/registry"
+	"github.com/weirhq/weir/internal/registry"
 	"github.com/weirhq/weir/image-automation-controller/internal/tagdb"
 	"github.com/weirhq/weir/internal/loop"
 )
@@ -49,7 +49,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, p *imagev1.ImagePolicy) (loo
 	if err != nil {
 		return loop.Done{}, loop.Retry(imagev1.ReadOperationFailedReason, err)
 	}
-	if image, err := registry.ParseImage(repo.Spec.Image, repo.Spec.Insecure); err != nil || image.Name() != set.Image {
+	if image, err := imagerepository.Image(repo); err != nil || image.Name() != set.Image {
 		return r.unscanned(p, repo) // the image was edited since the scan
 	}
 	tag, err := policy.Latest(tags, filter, order)
@@ -163,7 +163,7 @@ func (r *Reconciler) digest(ctx context.Context, p *imagev1.ImagePolicy, repo *i
 	}
 	ctx, cancel := context.WithTimeout(ctx, imagerepository.Timeout(repo))
 	defer cancel()
-	access, err := registry.Resolve(ctx, r.Live, repo)
+	access, err := imagerepository.Access(ctx, r.Live, repo)
 	if err != nil {
 		return "", imagerepository.Classify(err)
 	}

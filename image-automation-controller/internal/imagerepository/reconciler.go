@@ -16,7 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	imagev1 "github.com/weirhq/weir/api/image/v1"
-	"github.com/weirhq/weir/image-automation-controller/internal/registry"
+	"github.com/weirhq/weir/internal/registry"
 	"github.com/weirhq/weir/image-automation-controller/internal/tagdb"
 	"github.com/weirhq/weir/internal/loop"
 	"github.com/weirhq/weir/internal/process"
@@ -52,7 +52,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, repo *imagev1.ImageRepositor
 	}
 	ctx, cancel := context.WithTimeout(ctx, Timeout(repo))
 	defer cancel()
-	access, err := registry.Resolve(ctx, r.Reader, repo)
+	access, err := Access(ctx, r.Reader, repo)
 	if err != nil {
 		return loop.Done{}, Classify(err)
 	}
@@ -121,9 +121,9 @@ func latest(tags []string) []string {
 func Classify(err error) error {
 	busy, isBusy := errors.AsType[*registry.Busy](err)
 	switch {
-	case errors.Is(err, registry.ErrImage):
+	case errors.Is(err, registry.ErrName):
 		return loop.Stall(imagev1.ImageURLInvalidReason, err)
-	case errors.Is(err, registry.ErrUnsupported):
+	case errors.Is(err, errUnsupported):
 		return loop.Stall(imagev1.AuthenticationFailedReason, err)
 	case errors.Is(err, registry.ErrCredentials):
 		return loop.Retry(imagev1.AuthenticationFailedReason, err)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/weirhq/weir/internal/gitrepo"
@@ -16,10 +17,11 @@ import (
 // A plan is what the spec of an automation and its source come to.
 type plan struct {
 	Checkout gitrepo.Ref
-	// Branch is what to push to; "" when only Refspecs are.
-	Branch   string
-	Refspecs []string
-	Options  map[string]string
+	// Branch is what to push to; "" when there is only a refspec.
+	Branch string
+	// Refspec is as written in the spec, Target the part after the colon.
+	Refspec, Target string
+	Options         map[string]string
 	// Separate says that Branch is not the branch that is checked out.
 	Separate bool
 	// Dir is the folder to update, "" for the root.
@@ -44,13 +46,14 @@ func makePlan(auto *imagev1.ImageUpdateAutomation, source *sourcev1.GitRepositor
 	if push != nil {
 		p.Branch, p.Options = strings.TrimPrefix(push.Branch, "refs/heads/"), push.Options
 		if push.Refspec != "" {
-			if strings.HasPrefix(push.Refspec, "+") || strings.HasPrefix(push.Refspec, ":") {
-				return plan{}, loop.Stall(imagev1.InvalidSourceConfigReason, fmt.Errorf("spec.git.push.refspec %q: forced pushes and deletions are not allowed", push.Refspec))
+			target, err := target(push.Refspec, p.Branch, checkout)
+			if err != nil {
+				return plan{}, loop.Stall(imagev1.InvalidSourceConfigReason, fmt.Errorf("spec.git.push.refspec %q: %w", push.Refspec, err))
 			}
-			p.Refspecs = []string{push.Refspec}
+			p.Refspec, p.Target = push.Refspec, target
 		}
 	}
-	if p.Branch == "" && len(p.Refspecs) == 0 {
+	if p.Branch == "" && p.Refspec == "" {
 		if !isBranch {
 			return plan{}, loop.Stall(imagev1.InvalidSourceConfigReason, errors.New("the commit that is checked out is not on a branch by name; set spec.git.push.branch, or a branch in spec.git.checkout.ref"))
 		}
@@ -104,6 +107,34 @@ func branchOf(ref gitrepo.Ref) (string, bool) {
 	default:
 		return ref.Branch, ref.Branch != ""
 	}
+}
+
+// target is what a refspec pushes to. There is one commit to push, so the left
+// side can only be HEAD or a name of a branch that the commit is made for.
+func target(refspec string, branches ...string) (string, error) {
+	if strings.HasPrefix(refspec, "+") || strings.HasPrefix(refspec, ":") {
+		return "", errors.New("forced pushes and deletions are not allowed")
+	}
+	from, to, found := strings.Cut(refspec, ":")
+	if !found {
+		to = from
+	}
+	if to == "" {
+		return "", errors.New("write it as <from>:<to>")
+	}
+	from = strings.TrimPrefix(from, "refs/heads/")
+	if from != "HEAD" && !slices.Contains(branches, from) {
+		return "", fmt.Errorf("the left side %q must be HEAD, the branch that is checked out or the one that is pushed to", from)
+	}
+	return to, nil
+}
+
+// refspecs is what to push besides the branch.
+func (p plan) refspecs() []string {
+	if p.Target == "" {
+		return nil
+	}
+	return []string{"HEAD:" + p.Target}
 }
 
 // folder cleans spec.update.path.

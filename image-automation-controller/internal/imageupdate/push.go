@@ -99,7 +99,7 @@ func (t *task) try(ctx context.Context) (result, error) {
 			return r, err
 		}
 	}
-	push := gitrepo.Push{Commit: commit, Base: tip, Branch: t.plan.Branch, Refspecs: t.plan.Refspecs, Options: t.plan.Options, Force: t.plan.Separate && t.force}
+	push := gitrepo.Push{Commit: commit, Base: tip, Branch: t.plan.Branch, Refspecs: t.plan.refspecs(), Options: t.plan.Options, Force: t.plan.Separate && t.force}
 	if err := t.push(ctx, push); err != nil {
 		return r, err
 	}

@@ -124,11 +124,11 @@ func describe(p plan, result result) string {
 	if p.Branch != "" {
 		text += fmt.Sprintf("branch '%s'", p.Branch)
 	}
-	if len(p.Refspecs) > 0 {
+	if p.Refspec != "" {
 		if p.Branch != "" {
 			text += " and "
 		}
-		text += fmt.Sprintf("refspecs '%s'", p.Refspecs[0])
+		text += fmt.Sprintf("refspecs '%s'", p.Refspec)
 	}
 	return text + "\n" + result.Message
 }
