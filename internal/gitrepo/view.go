@@ -1,0 +1,230 @@
+package gitrepo
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/go-git/go-git/v5/plumbing/filemode"
+	"github.com/go-git/go-git/v5/storage/filesystem"
+)
+
+// Entry is one name in a directory.
+type Entry struct {
+	Name       string
+	Dir        bool
+	Executable bool
+	Symlink    bool // the content is the target
+	Submodule  bool // the content is elsewhere: Hash is a commit of another repository
+	Hash       string
+}
+
+// View reads the files of one commit. Its methods may be called at the same
+// time, until the function that was given the View returns.
+type View struct {
+	ctx  context.Context
+	m    *mirror
+	root plumbing.Hash
+	max  int64
+
+	mu    sync.Mutex // the store is not for concurrent use
+	s     *filesystem.Storage
+	trees map[string][]treeEntry
+}
+
+// View calls fn with the files of a commit that Fetch or Commit has returned.
+// While fn runs, fetches go on and nothing it reads is removed; fn must not
+// call View, Fetch or Commit of the same repository itself. Errors: those of fn,
+// and ErrIncomplete, after which Fetch gets the commit anew.
+func (r *Repo) View(ctx context.Context, hash string, fn func(*View) error) error {
+	m, release, err := r.mirror(ctx)
+	if err != nil {
+		return r.fail(err)
+	}
+	defer release()
+	if err := m.readers.Acquire(ctx, 1); err != nil {
+		return r.fail(fmt.Errorf("%w: %w", ErrUnreachable, err))
+	}
+	err = m.view(ctx, hash, r.pool.o.MaxObjectBytes, fn)
+	m.readers.Release(1)
+	if errors.Is(err, ErrIncomplete) {
+		m.distrust()
+	}
+	return err
+}
+
+func (m *mirror) view(ctx context.Context, hash string, max int64, fn func(*View) error) error {
+	h := plumbing.NewHash(hash)
+	if !m.has(h) {
+		return fmt.Errorf("%w: commit %q was not fetched", ErrIncomplete, hash)
+	}
+	v := &View{ctx: ctx, m: m, s: m.store(), max: max, trees: map[string][]treeEntry{}}
+	defer v.s.ObjectStorage.Close()
+	c, err := readCommit(v.s, h)
+	if err != nil {
+		return err
+	}
+	v.root = c.TreeHash
+	return fn(v)
+}
+
+// distrust makes the next writer throw the content away.
+func (m *mirror) distrust() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.kept, m.broken = nil, true
+}
+
+// ReadDir lists a directory by its slash path, "" for the root, sorted by name.
+func (v *View) ReadDir(path string) ([]Entry, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	entries, err := v.dir(path)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]Entry, 0, len(entries))
+	for _, e := range entries {
+		out = append(out, entry(e))
+	}
+	slices.SortFunc(out, func(a, b Entry) int { return strings.Compare(a.Name, b.Name) })
+	return out, nil
+}
+
+func entry(e treeEntry) Entry {
+	return Entry{
+		Name: e.name, Hash: e.hash.String(),
+		Dir:        e.mode == filemode.Dir,
+		Executable: e.mode == filemode.Executable,
+		Symlink:    e.mode == filemode.Symlink,
+		Submodule:  e.mode == filemode.Submodule,
+	}
+}
+
+// Stat finds one entry by its slash path. No symlink is followed.
+func (v *View) Stat(path string) (Entry, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.stat(path)
+}
+
+func (v *View) stat(path string) (Entry, error) {
+	dir, name := "", path
+	if i := strings.LastIndexByte(path, '/'); i >= 0 {
+		dir, name = path[:i], path[i+1:]
+	}
+	entries, err := v.dir(dir)
+	if err != nil {
+		return Entry{}, err
+	}
+	for _, e := range entries {
+		if e.name == name {
+			return entry(e), nil
+		}
+	}
+	return Entry{}, fmt.Errorf("file %q %w", path, ErrNotFound)
+}
+
+func (v *View) dir(path string) ([]treeEntry, error) {
+	if err := v.ctx.Err(); err != nil {
+		return nil, err
+	}
+	path = strings.Trim(path, "/")
+	if t, ok := v.trees[path]; ok {
+		return t, nil
+	}
+	h := v.root
+	if path != "" {
+		if strings.Count(path, "/") > maxDepth {
+			return nil, fmt.Errorf("directory %q %w", path, ErrNotFound)
+		}
+		e, err := v.stat(path)
+		if err != nil || !e.Dir {
+			return nil, errors.Join(err, fmt.Errorf("directory %q %w", path, ErrNotFound))
+		}
+		h = plumbing.NewHash(e.Hash)
+	}
+	t, err := readTree(v.s, h)
+	if err != nil {
+		return nil, fmt.Errorf("directory %q: %w", path, err)
+	}
+	v.trees[path] = t
+	return t, nil
+}
+
+// ReadFile reads a file of max bytes at most. A symlink is an error, as is
+// everything else that is no file.
+func (v *View) ReadFile(path string, max int64) ([]byte, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	e, err := v.stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if e.Dir || e.Symlink || e.Submodule {
+		return nil, fmt.Errorf("%q is no file: %w", path, ErrNotFound)
+	}
+	data, err := readObject(v.s, plumbing.BlobObject, plumbing.NewHash(e.Hash), max)
+	if err != nil {
+		return nil, fmt.Errorf("file %q: %w", path, err)
+	}
+	return data, nil
+}
+
+// largeFile is the size in bytes above which Open streams.
+const largeFile = 8 << 20
+
+// Open opens the content of a file, or the target of a symlink, and tells its
+// size. The caller closes it before the View ends.
+func (v *View) Open(e Entry) (io.ReadCloser, int64, error) {
+	if err := v.ctx.Err(); err != nil {
+		return nil, 0, err
+	}
+	if e.Dir || e.Submodule {
+		return nil, 0, fmt.Errorf("%q is no file: %w", e.Name, ErrNotFound)
+	}
+	h := plumbing.NewHash(e.Hash)
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	size, err := v.s.EncodedObjectSize(h)
+	if err != nil {
+		return nil, 0, fmt.Errorf("%w: file %q: %w", ErrIncomplete, e.Name, bare(err))
+	}
+	if size > largeFile {
+		return v.stream(h, e.Name)
+	}
+	data, err := readObject(v.s, plumbing.BlobObject, h, v.max)
+	if err != nil {
+		return nil, 0, fmt.Errorf("file %q: %w", e.Name, err)
+	}
+	return io.NopCloser(bytes.NewReader(data)), int64(len(data)), nil
+}
+
+// stream reads a large file through a store of its own, piece by piece.
+func (v *View) stream(h plumbing.Hash, name string) (io.ReadCloser, int64, error) {
+	s := v.m.store()
+	o, err := s.EncodedObject(plumbing.BlobObject, h)
+	if err == nil {
+		var r io.ReadCloser
+		if r, err = o.Reader(); err == nil {
+			return &storeReader{r, s}, o.Size(), nil
+		}
+	}
+	return nil, 0, errors.Join(fmt.Errorf("%w: file %q: %w", ErrIncomplete, name, bare(err)), s.ObjectStorage.Close())
+}
+
+type storeReader struct {
+	io.ReadCloser
+	s *filesystem.Storage
+}
+
+// Close implements io.Closer.
+func (r *storeReader) Close() error {
+	return errors.Join(r.ReadCloser.Close(), r.s.ObjectStorage.Close())
+}
