@@ -20,7 +20,11 @@ import (
 	"github.com/weirhq/weir/kustomize-controller/internal/kustomization"
 )
 
-const strictSubstitution = "StrictPostBuildSubstitutions"
+// Feature gates.
+const (
+	strictSubstitution = "StrictPostBuildSubstitutions"
+	additiveReadiness  = "AdditiveCELDependencyCheck"
+)
 
 // options are the flags of this program.
 type options struct {
@@ -47,7 +51,7 @@ func main() {
 		AddToScheme: []func(*runtime.Scheme) error{kustomizev1.AddToScheme, sourcev1.AddToScheme},
 		Kinds:       []client.Object{&kustomizev1.Kustomization{}},
 		Flags:       o.bind,
-		Gates:       map[string]bool{strictSubstitution: true},
+		Gates:       map[string]bool{strictSubstitution: true, additiveReadiness: false},
 		Setup:       o.setup,
 	})
 }
@@ -83,6 +87,7 @@ func (o *options) setup(ctx context.Context, env *process.Env) error {
 		RequeueDependency:     env.RequeueDependency,
 		NoCrossNamespaceRefs:  env.NoCrossNamespaceRefs,
 		DefaultServiceAccount: env.DefaultServiceAccount,
+		AdditiveReadiness:     env.Enabled(additiveReadiness),
 		LooseSubstitution:     !env.Enabled(strictSubstitution),
 	}).Setup(ctx, env, &bell)
 }

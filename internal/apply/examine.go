@@ -35,7 +35,7 @@ var statusless = map[schema.GroupKind]bool{
 
 // examine reads an object. again is when to look at it once more if it is
 // pending and no event comes.
-func (a *Applier) examine(ctx context.Context, p *patient) (st state, message string, rv uint64, again time.Duration) {
+func (a *Applier) examine(ctx context.Context, p *patient, rule Rule) (st state, message string, rv uint64, again time.Duration) {
 	u, err := a.full.Resource(p.gvr).Namespace(p.ref.Namespace).Get(ctx, p.ref.Name, metav1.GetOptions{})
 	switch {
 	case apierrors.IsNotFound(err) && a.expired(p):
@@ -48,7 +48,11 @@ func (a *Applier) examine(ctx context.Context, p *patient) (st state, message st
 		return pending, "it could not be read: " + serverText(p.ref, err), 0, readBlind
 	}
 	rv, _ = strconv.ParseUint(u.GetResourceVersion(), 10, 64)
-	st, message = judge(u)
+	if rule != nil {
+		st, message = judgeBy(ctx, u, rule)
+	} else {
+		st, message = judge(u)
+	}
 	return st, message, rv, a.lookAgain(p)
 }
 

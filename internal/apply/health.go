@@ -61,6 +61,8 @@ type patient struct {
 	item    item
 	applier *Applier
 	gvr     schema.GroupVersionResource
+	rule    Rule   // nil: the built-in one
+	rules   string // the Rules that rule is from
 
 	// Under health.mu from here on.
 	state   state
@@ -153,10 +155,10 @@ func (h *health) reread(p *patient) {
 // read reads an object and notes how it is.
 func (h *health) read(ctx context.Context, p *patient) {
 	h.mu.Lock()
-	before := p.seen
+	before, rule := p.seen, p.rule
 	p.last = time.Now()
 	h.mu.Unlock()
-	st, message, rv, again := p.applier.examine(ctx, p)
+	st, message, rv, again := p.applier.examine(ctx, p, rule)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	p.state, p.message, p.rv, p.fresh = st, message, max(rv, before), true
@@ -189,6 +191,11 @@ func (p *patient) unfollow() {
 // What "ready" means is kstatus', but a Job has to complete. An object that
 // does not exist is pending, unless it is a Job that deletes itself when done.
 func (a *Applier) Health(ctx context.Context, owner types.NamespacedName, refs []Ref) (Health, error) {
+	return a.HealthBy(ctx, owner, refs, Rules{})
+}
+
+// HealthBy is Health with rules of the owner's own for some kinds.
+func (a *Applier) HealthBy(ctx context.Context, owner types.NamespacedName, refs []Ref, rules Rules) (Health, error) {
 	if a.broken != nil {
 		return Health{}, a.broken
 	}
@@ -212,12 +219,13 @@ func (a *Applier) Health(ctx context.Context, owner types.NamespacedName, refs [
 		}
 		it := item{kind.mapping.Resource.GroupResource(), drift.KeyOf(r.Namespace, r.Name)}
 		covered := a.covered(it, owner)
-		if covered == asApplied && statusless[r.GroupKind()] {
+		rule := rules.of(r.GroupKind())
+		if rule == nil && covered == asApplied && statusless[r.GroupKind()] {
 			out.Ready++
 			continue
 		}
 		keep[it] = true
-		p, read := a.health.ask(a, owner, r, it, kind.mapping.Resource, covered)
+		p, read := a.health.ask(a, owner, r, it, kind.mapping.Resource, covered, rule, rules.ID)
 		if asked = append(asked, p); read {
 			unread = append(unread, p)
 		}
@@ -280,7 +288,7 @@ func (c *Cluster) covered(it item, owner types.NamespacedName) coverage {
 
 // ask registers an owner's interest in an object. read is true when what is
 // known of it is out of date.
-func (h *health) ask(a *Applier, owner types.NamespacedName, r Ref, it item, gvr schema.GroupVersionResource, c coverage) (p *patient, read bool) {
+func (h *health) ask(a *Applier, owner types.NamespacedName, r Ref, it item, gvr schema.GroupVersionResource, c coverage, rule Rule, rules string) (p *patient, read bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	p = h.of[owner][it]
@@ -293,6 +301,10 @@ func (h *health) ask(a *Applier, owner types.NamespacedName, r Ref, it item, gvr
 		h.items[it] = append(h.items[it], p)
 	}
 	p.applier = a
+	if p.rules != rules {
+		p.state, p.fresh = pending, false
+	}
+	p.rule, p.rules = rule, rules
 	followed := p.follow != nil
 	if c == unseen && !followed && p.state == pending {
 		h.followOne(a, p)

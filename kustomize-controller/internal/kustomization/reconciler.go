@@ -36,6 +36,9 @@ type Options struct {
 	// DefaultServiceAccount acts for objects that name none; "" is the
 	// controller.
 	DefaultServiceAccount string
+	// AdditiveReadiness makes spec.dependsOn[].readyExpr an addition to the usual
+	// test of readiness, instead of taking its place.
+	AdditiveReadiness bool
 	// LooseSubstitution lets variables without a value pass as empty.
 	LooseSubstitution bool
 }
@@ -68,11 +71,15 @@ func (r *Reconciler) Reconcile(ctx context.Context, k *kustomizev1.Kustomization
 	if err := unsupported(k); err != nil {
 		return loop.Done{}, loop.Stall(kustomizev1.ReconciliationFailedReason, err)
 	}
+	cel, err := compile(k)
+	if err != nil {
+		return loop.Done{}, loop.Stall(meta.InvalidCELExpressionReason, err)
+	}
 	source, err := r.source(ctx, k)
 	if err != nil {
 		return loop.Done{}, err
 	}
-	if err := r.dependencies(ctx, k, source); err != nil {
+	if err := r.dependencies(ctx, k, source, cel); err != nil {
 		return loop.Done{}, err
 	}
 
@@ -87,7 +94,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, k *kustomizev1.Kustomization
 	if err != nil {
 		return loop.Done{}, r.failed(k, source, built.Digest, start, err)
 	}
-	healthy, err := r.health(bounded, k, source, built, len(changes) > 0)
+	healthy, err := r.health(bounded, k, source, built, cel, len(changes) > 0)
 	if err != nil {
 		return loop.Done{}, r.failed(k, source, built.Digest, start, err)
 	}

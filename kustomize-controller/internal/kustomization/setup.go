@@ -22,33 +22,25 @@ import (
 const (
 	bySource     = "spec.sourceRef"
 	byDependency = "spec.dependsOn"
+	byExpression = "spec.dependsOn.readyExpr"
 )
 
 // Setup registers the reconciler with env. bell rings for Kustomizations
 // whose objects drifted or changed their health.
 func (r *Reconciler) Setup(ctx context.Context, env *process.Env, bell *loop.Bell) error {
-	indexer := env.Manager.GetFieldIndexer()
-	if err := indexer.IndexField(ctx, &kustomizev1.Kustomization{}, bySource, func(obj client.Object) []string {
-		k := obj.(*kustomizev1.Kustomization)
-		return []string{k.Spec.SourceRef.Kind + "/" + sourceKey(k).String()}
-	}); err != nil {
-		return err
-	}
-	if err := indexer.IndexField(ctx, &kustomizev1.Kustomization{}, byDependency, func(obj client.Object) []string {
-		var keys []string
-		for _, key := range dependencyKeys(obj.(*kustomizev1.Kustomization)) {
-			keys = append(keys, key.String())
+	for name, values := range indexes {
+		if err := env.Manager.GetFieldIndexer().IndexField(ctx, &kustomizev1.Kustomization{}, name, func(obj client.Object) []string {
+			return values(obj.(*kustomizev1.Kustomization))
+		}); err != nil {
+			return err
 		}
-		return keys
-	}); err != nil {
-		return err
 	}
 	c, err := ctrl.NewControllerManagedBy(env.Manager).
 		For(&kustomizev1.Kustomization{}, builder.WithPredicates(loop.Triggers())).
 		Watches(&kustomizev1.Kustomization{},
-			handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, obj client.Object) []reconcile.Request {
-				return r.users(ctx, byDependency, client.ObjectKeyFromObject(obj).String())
-			}), builder.WithPredicates(readinessChanged())).
+							r.usersBy(byDependency, ""), builder.WithPredicates(readinessChanged())).
+		Watches(&kustomizev1.Kustomization{}, // an expression may look at any field
+			r.usersBy(byExpression, ""), builder.WithPredicates(predicate.ResourceVersionChangedPredicate{})).
 		WatchesRawSource(bell).
 		WithOptions(env.Controller()).
 		Build(loop.New(env, r))
@@ -56,14 +48,40 @@ func (r *Reconciler) Setup(ctx context.Context, env *process.Env, bell *loop.Bel
 		return err
 	}
 	for kind, make := range producers {
-		users := func(ctx context.Context, obj client.Object) []reconcile.Request {
-			return r.users(ctx, bySource, kind+"/"+client.ObjectKeyFromObject(obj).String())
-		}
-		if err := loop.WatchWhenServed(env, c, make(), handler.EnqueueRequestsFromMapFunc(users), artifactChanged()); err != nil {
+		if err := loop.WatchWhenServed(env, c, make(), r.usersBy(bySource, kind+"/"), artifactChanged()); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// indexes say under which values a Kustomization is found.
+var indexes = map[string]func(*kustomizev1.Kustomization) []string{
+	bySource: func(k *kustomizev1.Kustomization) []string {
+		return []string{k.Spec.SourceRef.Kind + "/" + sourceKey(k).String()}
+	},
+	byDependency: func(k *kustomizev1.Kustomization) (keys []string) {
+		for _, key := range dependencyKeys(k) {
+			keys = append(keys, key.String())
+		}
+		return keys
+	},
+	byExpression: func(k *kustomizev1.Kustomization) (keys []string) {
+		for i, key := range dependencyKeys(k) {
+			if k.Spec.DependsOn[i].ReadyExpr != "" {
+				keys = append(keys, key.String())
+			}
+		}
+		return keys
+	},
+}
+
+// usersBy brings the Kustomizations that an index names for an object, whose
+// name it has after a prefix.
+func (r *Reconciler) usersBy(index, prefix string) handler.EventHandler {
+	return handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, obj client.Object) []reconcile.Request {
+		return r.users(ctx, index, prefix+client.ObjectKeyFromObject(obj).String())
+	})
 }
 
 // users returns the Kustomizations that an index names for a value.

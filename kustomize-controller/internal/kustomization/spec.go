@@ -21,18 +21,12 @@ import (
 // Such an object stalls: going on without the field would do something else
 // than what was asked for.
 func unsupported(k *kustomizev1.Kustomization) error {
-	readyExpr := false
-	for _, d := range k.Spec.DependsOn {
-		readyExpr = readyExpr || d.ReadyExpr != ""
-	}
 	for _, f := range []struct {
 		field string
 		set   bool
 	}{
 		{"spec.decryption", k.Spec.Decryption != nil},
 		{"spec.kubeConfig", k.Spec.KubeConfig != nil},
-		{"spec.healthCheckExprs", len(k.Spec.HealthCheckExprs) > 0},
-		{"spec.dependsOn[].readyExpr", readyExpr},
 		{"spec.ignore", len(k.Spec.Ignore) > 0},
 	} {
 		if f.set {
