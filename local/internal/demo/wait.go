@@ -2,6 +2,7 @@ package demo
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -53,6 +54,7 @@ func (d *demo) wait(ctx context.Context, row *board.Row, controller string, look
 	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
 	p := d.controllers[controller]
+	last := "nothing"
 	for {
 		seen, done, err := look(ctx)
 		switch {
@@ -62,8 +64,9 @@ func (d *demo) wait(ctx context.Context, row *board.Row, controller string, look
 		case err != nil && !apierrors.IsNotFound(err) && ctx.Err() == nil:
 			row.Fail(err.Error())
 			return err
-		case err == nil:
+		case err == nil && seen != "":
 			row.Update(seen)
+			last = seen
 		}
 		var why string
 		select {
@@ -72,11 +75,14 @@ func (d *demo) wait(ctx context.Context, row *board.Row, controller string, look
 		case <-p.Ended():
 			why = controller + " ended"
 		case <-ctx.Done():
-			why = ctx.Err().Error()
+			why = "not within " + d.Timeout.String()
+			if errors.Is(ctx.Err(), context.Canceled) {
+				return ctx.Err()
+			}
 		}
-		row.Fail(seen)
+		row.Fail(last)
 		return &failure{
-			text: fmt.Sprintf("%s: %s; last seen: %s", row.Label(), why, orNothing(seen)),
+			text: fmt.Sprintf("%s: %s; last seen: %s", row.Label(), why, last),
 			log:  fmt.Sprintf("the end of the log of %s:\n%s", controller, p.Tail(tailLines)),
 		}
 	}
@@ -87,13 +93,6 @@ type failure struct{ text, log string }
 
 // Error implements error.
 func (f *failure) Error() string { return f.text + "; " + f.log }
-
-func orNothing(text string) string {
-	if text == "" {
-		return "nothing"
-	}
-	return text
-}
 
 // conditioned is an object with conditions.
 type conditioned interface {
