@@ -33,13 +33,13 @@ import (
 	"github.com/weirhq/weir/image-automation-controller/internal/imagepolicy"
 	"github.com/weirhq/weir/image-automation-controller/internal/imagerepository"
 	"github.com/weirhq/weir/image-automation-controller/internal/imageupdate"
-	"github.com/weirhq/weir/internal/registry"
 	"github.com/weirhq/weir/image-automation-controller/internal/tagdb"
 	"github.com/weirhq/weir/internal/events"
 	"github.com/weirhq/weir/internal/gitrepo"
 	"github.com/weirhq/weir/internal/gitserver"
 	"github.com/weirhq/weir/internal/loop"
 	"github.com/weirhq/weir/internal/process"
+	"github.com/weirhq/weir/internal/registry"
 	"github.com/weirhq/weir/internal/testenv"
 )
 

@@ -15,10 +15,10 @@ import (
 	"github.com/weirhq/weir/image-automation-controller/internal/imagepolicy"
 	"github.com/weirhq/weir/image-automation-controller/internal/imagerepository"
 	"github.com/weirhq/weir/image-automation-controller/internal/imageupdate"
-	"github.com/weirhq/weir/internal/registry"
 	"github.com/weirhq/weir/image-automation-controller/internal/tagdb"
 	"github.com/weirhq/weir/internal/gitrepo"
 	"github.com/weirhq/weir/internal/process"
+	"github.com/weirhq/weir/internal/registry"
 )
 
 // gitForcePushBranch is the gate under which a push branch that is not the

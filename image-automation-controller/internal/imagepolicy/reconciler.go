@@ -15,9 +15,9 @@ import (
 	imagev1 "github.com/weirhq/weir/api/image/v1"
 	"github.com/weirhq/weir/image-automation-controller/internal/imagerepository"
 	"github.com/weirhq/weir/image-automation-controller/internal/policy"
-	"github.com/weirhq/weir/internal/registry"
 	"github.com/weirhq/weir/image-automation-controller/internal/tagdb"
 	"github.com/weirhq/weir/internal/loop"
+	"github.com/weirhq/weir/internal/registry"
 )
 
 // Reconciler evaluates policies.

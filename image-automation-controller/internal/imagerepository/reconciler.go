@@ -16,10 +16,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	imagev1 "github.com/weirhq/weir/api/image/v1"
-	"github.com/weirhq/weir/internal/registry"
 	"github.com/weirhq/weir/image-automation-controller/internal/tagdb"
 	"github.com/weirhq/weir/internal/loop"
 	"github.com/weirhq/weir/internal/process"
+	"github.com/weirhq/weir/internal/registry"
 )
 
 // latestTags is how many tags status shows.
