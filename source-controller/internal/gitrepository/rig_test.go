@@ -1,15 +1,15 @@
 package gitrepository
 
 import (
+	"archive/tar"
+	"compress/gzip"
+	"errors"
 	"io"
 	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
 	"time"
-
-	"archive/tar"
-	"compress/gzip"
 
 	"github.com/fluxcd/pkg/apis/meta"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
@@ -209,7 +209,7 @@ func (g *rig) files(a *meta.Artifact) map[string]string {
 	out := map[string]string{}
 	for tr := tar.NewReader(zr); ; {
 		h, err := tr.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return out
 		}
 		if err != nil {
