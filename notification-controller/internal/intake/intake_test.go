@@ -1,0 +1,120 @@
+package intake
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	eventv1 "github.com/fluxcd/pkg/apis/event/v1beta1"
+	"github.com/go-logr/logr"
+)
+
+const good = `{"involvedObject":{"apiVersion":"kustomize.toolkit.fluxcd.io/v1","kind":"Kustomization","namespace":"ns","name":"apps"},` +
+	`"severity":"info","timestamp":"2026-01-01T00:00:00Z","message":"m","reason":"R","reportingController":"kustomize-controller"}`
+
+func handlerOf(accept func(*eventv1.Event) error, now func() time.Time) *Handler {
+	return NewHandler(Options{
+		Accept: func(_ context.Context, e *eventv1.Event) error { return accept(e) }, Interval: 5 * time.Minute, Now: now, Log: logr.Discard(),
+	})
+}
+
+func post(h http.Handler, body io.Reader, header ...string) int {
+	r := httptest.NewRequest(http.MethodPost, "/", body)
+	for i := 0; i < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w.Code
+}
+
+func TestBodies(t *testing.T) {
+	tests := map[string]struct {
+		body string
+		want int
+	}{
+		"right":            {good, 202},
+		"unknown field":    {strings.Replace(good, "{", `{"new":1,`, 1), 202},
+		"empty":            {"", 400},
+		"null":             {"null", 400},
+		"list":             {"[]", 400},
+		"no fields":        {"{}", 400},
+		"wrong type":       {strings.Replace(good, `"m"`, `{}`, 1), 400},
+		"unknown severity": {strings.Replace(good, `"info"`, `"fatal"`, 1), 400},
+		"two events":       {good + good, 400},
+		"no object":        {strings.Replace(good, `"name":"apps"`, `"name":""`, 1), 400},
+		"long message":     {strings.Replace(good, `"m"`, `"`+strings.Repeat("x", maxMessage+1)+`"`, 1), 400},
+		"too large":        {strings.Repeat(" ", MaxBody+1), 413},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			kept := 0
+			h := handlerOf(func(*eventv1.Event) error { kept++; return nil }, nil)
+			if got := post(h, strings.NewReader(tt.body)); got != tt.want {
+				t.Errorf("got %d, want %d", got, tt.want)
+			}
+			if (kept == 1) != (tt.want == 202) {
+				t.Errorf("%d events kept", kept)
+			}
+		})
+	}
+}
+
+func TestGzipIsRefused(t *testing.T) {
+	h := handlerOf(func(*eventv1.Event) error { return nil }, nil)
+	if got := post(h, strings.NewReader(good), "Content-Encoding", "gzip"); got != 400 {
+		t.Errorf("got %d, want 400", got)
+	}
+}
+
+func TestRepeats(t *testing.T) {
+	now := time.Unix(0, 0)
+	fail := false
+	h := handlerOf(func(*eventv1.Event) error {
+		if fail {
+			return errors.New("disk full")
+		}
+		return nil
+	}, func() time.Time { return now })
+	revision := strings.Replace(good, `"reason"`, `"metadata":{"kustomize.toolkit.fluxcd.io/revision":"r2"},"reason"`, 1)
+	steps := []struct {
+		body  string
+		after time.Duration
+		fail  bool
+		want  int
+	}{
+		{good, 0, true, 503},
+		{good, 0, false, 202}, // what was not kept is no repeat
+		{good, 4 * time.Minute, false, 429},
+		{revision, 0, false, 202},
+		{good, 2 * time.Minute, false, 202},
+		{good, 0, false, 429},
+	}
+	for i, s := range steps {
+		now, fail = now.Add(s.after), s.fail
+		if got := post(h, strings.NewReader(s.body)); got != s.want {
+			t.Errorf("step %d: got %d, want %d", i, got, s.want)
+		}
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	f.Add([]byte(good))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		e, err := decode(body)
+		if err != nil {
+			if !errors.Is(err, errInvalid) {
+				t.Error(err)
+			}
+			return
+		}
+		if err := check(e); err != nil {
+			t.Error(err)
+		}
+	})
+}
