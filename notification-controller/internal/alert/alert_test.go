@@ -56,7 +56,9 @@ func TestMatch(t *testing.T) {
 		"suspended":             {edit: func(s *spec) { s.Suspend = true }},
 		"own, none may cross":   {edit: func(*spec) {}, noCross: true, want: 1},
 		"none may cross":        {edit: func(s *spec) { s.EventSources[0].Namespace = "other" }, noCross: true, problem: true},
-		"labels and a name":     {edit: func(s *spec) { s.EventSources[0] = ref{Kind: "Kustomization", Name: "apps", MatchLabels: map[string]string{"a": "b"}} }, problem: true},
+		"labels and a name": {edit: func(s *spec) {
+			s.EventSources[0] = ref{Kind: "Kustomization", Name: "apps", MatchLabels: map[string]string{"a": "b"}}
+		}, problem: true},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

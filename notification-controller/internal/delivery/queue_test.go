@@ -61,7 +61,7 @@ func TestAcceptedSurvivesTheProcess(t *testing.T) {
 	for i := range 10 {
 		add(t, q, job("a", "info", i))
 	}
-	if err := q.Close(); err != nil { // what SIGKILL leaves is the same file
+	if err := q.Close(); err != nil { // gives back the file's lock; all writes are synced before
 		t.Fatal(err)
 	}
 	got := make(chan string, 10)

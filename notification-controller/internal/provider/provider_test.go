@@ -89,14 +89,16 @@ func TestAnswers(t *testing.T) {
 		final  bool
 		after  time.Duration
 	}{
-		"ok":           {answer: nil},
-		"500":          {answer: status(500), fails: true},
-		"429":          {answer: status(429, "Retry-After", "7"), fails: true, after: 7 * time.Second},
-		"403 limited":  {answer: status(403, "Retry-After", "9"), fails: true, after: 9 * time.Second},
-		"404":          {answer: status(404), fails: true, final: true},
-		"redirect":     {answer: status(307, "Location", "http://127.0.0.1:1/"), fails: true, final: true},
-		"no answer":    {answer: hang, fails: true},
-		"quotes secrets": {answer: func(w http.ResponseWriter, r *http.Request) { http.Error(w, "bad "+r.URL.Path+r.Header.Get("Authorization"), 500) }, fails: true},
+		"ok":          {answer: nil},
+		"500":         {answer: status(500), fails: true},
+		"429":         {answer: status(429, "Retry-After", "7"), fails: true, after: 7 * time.Second},
+		"403 limited": {answer: status(403, "Retry-After", "9"), fails: true, after: 9 * time.Second},
+		"404":         {answer: status(404), fails: true, final: true},
+		"redirect":    {answer: status(307, "Location", "http://127.0.0.1:1/"), fails: true, final: true},
+		"no answer":   {answer: hang, fails: true},
+		"quotes secrets": {answer: func(w http.ResponseWriter, r *http.Request) {
+			http.Error(w, "bad "+r.URL.Path+r.Header.Get("Authorization"), 500)
+		}, fails: true},
 	}
 	for name, typ := range types {
 		if typ.New == nil {
