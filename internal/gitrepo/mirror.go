@@ -38,7 +38,7 @@ type mirror struct {
 	open bool
 	// broken: a reader found objects missing, the next writer starts anew.
 	broken bool
-	// searched: for which commit the history of which tip was fetched.
+	// searched: which commit is not in the history of which tip.
 	searched map[string]plumbing.Hash
 }
 
@@ -67,6 +67,10 @@ func newMirror(dir string) *mirror {
 }
 
 func (m *mirror) packDir() string { return filepath.Join(m.dir, "objects", "pack") }
+
+// tempDir is where files grow before they are renamed. It is not the folder of
+// the packs: go-git takes that for empty when a file vanishes while it lists it.
+func (m *mirror) tempDir() string { return filepath.Join(m.dir, "tmp") }
 
 // ensure opens or creates the mirror; the caller is the writer. What cannot be
 // used is removed and made anew.
@@ -104,7 +108,10 @@ func (m *mirror) ready() bool {
 
 // recover makes the folders, removes what a crash left and reads the refs.
 func (m *mirror) recover() error {
-	for _, dir := range []string{m.packDir(), filepath.Join(m.dir, "refs")} {
+	if err := os.RemoveAll(m.tempDir()); err != nil {
+		return err
+	}
+	for _, dir := range []string{m.packDir(), m.tempDir(), filepath.Join(m.dir, "refs")} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return err
 		}
@@ -117,7 +124,7 @@ func (m *mirror) recover() error {
 		name := filepath.Join(m.packDir(), e.Name())
 		base := strings.TrimSuffix(name, filepath.Ext(name))
 		switch ext := filepath.Ext(name); {
-		case strings.HasPrefix(e.Name(), "tmp_") || ext == ".idx" && !exists(base+".pack"):
+		case ext == ".idx" && !exists(base+".pack"):
 			if err := os.Remove(name); err != nil {
 				return err
 			}
@@ -205,7 +212,7 @@ func bare(err error) error {
 // replace writes a file of the mirror so that a crash leaves the old or the
 // new content. (go-git truncates refs and the shallow list in place.)
 func (m *mirror) replace(name, text string) error {
-	f, err := os.CreateTemp(m.packDir(), "tmp_file_")
+	f, err := os.CreateTemp(m.tempDir(), "file-")
 	if err != nil {
 		return err
 	}

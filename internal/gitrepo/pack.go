@@ -40,7 +40,7 @@ const heavyPack = 4 << 20
 // bases it leaves out are appended from this mirror, so each pack on disk
 // stands alone and git can read it.
 func (m *mirror) ingest(ctx context.Context, r io.Reader, lim limits) error {
-	f, err := os.CreateTemp(m.packDir(), "tmp_pack_")
+	f, err := os.CreateTemp(m.tempDir(), "pack-")
 	if err != nil {
 		return bare(err)
 	}
@@ -210,7 +210,7 @@ func (m *mirror) install(f *os.File, index *idxfile.Writer) error {
 	if n, err := mi.Count(); err != nil || n != int64(sum.count) {
 		return fmt.Errorf("%w: duplicate objects", errBadPack)
 	}
-	t, err := os.CreateTemp(m.packDir(), "tmp_idx_")
+	t, err := os.CreateTemp(m.tempDir(), "idx-")
 	if err != nil {
 		return err
 	}

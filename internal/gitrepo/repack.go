@@ -83,7 +83,7 @@ func (m *mirror) repack(ctx context.Context, names []string) error {
 	if err := m.mark(ctx, r.live); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(m.packDir(), "tmp_pack_")
+	f, err := os.CreateTemp(m.tempDir(), "pack-")
 	if err != nil {
 		return bare(err)
 	}
@@ -100,7 +100,7 @@ func (m *mirror) repack(ctx context.Context, names []string) error {
 	if err != nil {
 		return err
 	}
-	return m.removePacks(ctx, names, fmt.Sprintf("pack-%x.pack", mi.PackfileChecksum))
+	return m.removePacks(ctx, names, fmt.Sprintf("pack-%x.pack", mi.PackfileChecksum[:]))
 }
 
 // removePacks removes packs but one, when nobody reads.
@@ -292,7 +292,7 @@ func (m *mirror) mark(ctx context.Context, live map[plumbing.Hash]bool) error {
 
 // writePack stores whole objects as one small pack.
 func (m *mirror) writePack(objects []plumbing.EncodedObject) error {
-	f, err := os.CreateTemp(m.packDir(), "tmp_pack_")
+	f, err := os.CreateTemp(m.tempDir(), "pack-")
 	if err != nil {
 		return bare(err)
 	}

@@ -195,7 +195,7 @@ func (r *Repo) search(ctx context.Context, c *client, m *mirror, rev Revision, c
 		return err
 	}
 	i := slices.IndexFunc(refs, func(ref remoteRef) bool { return ref.Name == name })
-	if i < 0 || refs[i].commit().String() == rev.Hash || !m.search(rev.Hash, refs[i].Hash) {
+	if i < 0 || refs[i].commit().String() == rev.Hash || m.inVain(rev.Hash, refs[i].Hash) {
 		return cause
 	}
 	if err := c.fetch(ctx, fetchRequest{wants: []plumbing.Hash{refs[i].Hash}}, sink); err != nil {
@@ -204,6 +204,7 @@ func (r *Repo) search(ctx context.Context, c *client, m *mirror, rev Revision, c
 	s := m.store()
 	defer s.ObjectStorage.Close()
 	if s.HasEncodedObject(plumbing.NewHash(rev.Hash)) != nil {
+		m.searchedInVain(rev.Hash, refs[i].Hash)
 		return fmt.Errorf("%w; it is not in the history of %q either", cause, name)
 	}
 	return nil
@@ -212,18 +213,19 @@ func (r *Repo) search(ctx context.Context, c *client, m *mirror, rev Revision, c
 // maxSearched bounds what is remembered of searches in vain.
 const maxSearched = 256
 
-// search notes that commit is looked for below tip, and tells whether that is new.
-func (m *mirror) search(commit string, tip plumbing.Hash) bool {
+func (m *mirror) inVain(commit string, tip plumbing.Hash) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.searched[commit] == tip {
-		return false
-	}
+	return m.searched[commit] == tip
+}
+
+func (m *mirror) searchedInVain(commit string, tip plumbing.Hash) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	if m.searched == nil || len(m.searched) >= maxSearched {
 		m.searched = map[string]plumbing.Hash{}
 	}
 	m.searched[commit] = tip
-	return true
 }
 
 // haves are the commits to tell the server about.

@@ -452,7 +452,7 @@ func TestRestartAndHeal(t *testing.T) {
 	}{
 		"nothing": {func(string) error { return nil }, false},
 		"leftovers": {func(dir string) error {
-			return os.WriteFile(filepath.Join(filepath.Dir(packs(dir)[0]), "tmp_pack_1"), []byte("x"), 0o600)
+			return os.WriteFile(filepath.Join(packs(dir)[0], "../../../tmp/pack-1"), []byte("x"), 0o600)
 		}, false},
 		"index alone": {func(dir string) error {
 			return os.WriteFile(filepath.Join(filepath.Dir(packs(dir)[0]), "pack-"+strings.Repeat("1", 40)+".idx"), []byte("x"), 0o600)
@@ -484,7 +484,7 @@ func TestRestartAndHeal(t *testing.T) {
 			if diff := cmp.Diff(firstFiles, files(t, r, rev.Hash)); diff != "" {
 				t.Errorf("files (-want +got):\n%s", diff)
 			}
-			leftovers, _ := filepath.Glob(filepath.Join(o.Dir, "*", "objects", "pack", "tmp_*"))
+			leftovers, _ := filepath.Glob(filepath.Join(o.Dir, "*", "tmp", "*"))
 			if len(leftovers) > 0 {
 				t.Errorf("left: %v", leftovers)
 			}
