@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -154,7 +155,7 @@ func (a Auth) signer() (ssh.Signer, error) {
 
 func (a Auth) unlock() (ssh.Signer, error) {
 	key, err := ssh.ParsePrivateKey(a.Identity)
-	if _, locked := err.(*ssh.PassphraseMissingError); locked {
+	if _, locked := errors.AsType[*ssh.PassphraseMissingError](err); locked {
 		if a.IdentityPassphrase == "" {
 			return nil, fmt.Errorf("key %q is locked and key %q, its passphrase, is missing", "identity", "password")
 		}

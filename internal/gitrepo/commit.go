@@ -57,7 +57,7 @@ func (m *mirror) write(base plumbing.Hash, edits []Edit, o CommitOptions) (plumb
 		return base, fmt.Errorf("%w: the base was not fetched", ErrIncomplete)
 	}
 	s := m.store()
-	defer s.ObjectStorage.Close()
+	defer s.Close()
 	parent, err := readCommit(s, base)
 	if err != nil {
 		return base, err

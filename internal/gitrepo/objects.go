@@ -57,7 +57,7 @@ func exported(c *object.Commit) Commit {
 // cost follows the change.
 func (m *mirror) complete(h plumbing.Hash) error {
 	s := m.store()
-	defer s.ObjectStorage.Close()
+	defer s.Close()
 	c, err := readCommit(s, h)
 	if err != nil {
 		return err

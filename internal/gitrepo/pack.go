@@ -265,7 +265,7 @@ func (m *mirror) completePack(f *os.File, count uint32, bases map[plumbing.Hash]
 		return bare(err)
 	}
 	s := m.store()
-	defer s.ObjectStorage.Close()
+	defer s.Close()
 	w := bufio.NewWriter(f)
 	for h := range bases {
 		o, err := s.EncodedObject(plumbing.AnyObject, h)

@@ -231,7 +231,7 @@ func (m *mirror) newObjects(tip, base plumbing.Hash, refs []remoteRef) ([]plumbi
 		there[r.Hash] = true
 	}
 	s := m.store()
-	defer s.ObjectStorage.Close()
+	defer s.Close()
 	var objects []plumbing.EncodedObject
 	add := func(h plumbing.Hash) error {
 		o, err := s.EncodedObject(plumbing.AnyObject, h)

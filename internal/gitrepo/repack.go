@@ -251,7 +251,7 @@ func (r *repacking) read(e packEntry) ([]byte, plumbing.Hash, error) {
 // mark collects the objects that the kept commits need.
 func (m *mirror) mark(ctx context.Context, live map[plumbing.Hash]bool) error {
 	s := m.store()
-	defer s.ObjectStorage.Close()
+	defer s.Close()
 	var walk func(tree plumbing.Hash, depth int) error
 	walk = func(tree plumbing.Hash, depth int) error {
 		if live[tree] || ctx.Err() != nil || depth > maxDepth {

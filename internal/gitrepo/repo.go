@@ -202,7 +202,7 @@ func (r *Repo) search(ctx context.Context, c *client, m *mirror, rev Revision, c
 		return err
 	}
 	s := m.store()
-	defer s.ObjectStorage.Close()
+	defer s.Close()
 	if s.HasEncodedObject(plumbing.NewHash(rev.Hash)) != nil {
 		m.searchedInVain(rev.Hash, refs[i].Hash)
 		return fmt.Errorf("%w; it is not in the history of %q either", cause, name)
@@ -249,7 +249,7 @@ func (m *mirror) commit(ctx context.Context, h plumbing.Hash) (Commit, error) {
 	}
 	defer m.readers.Release(1)
 	s := m.store()
-	defer s.ObjectStorage.Close()
+	defer s.Close()
 	c, err := readCommit(s, h)
 	if err != nil {
 		m.distrust()

@@ -362,28 +362,23 @@ func TestPollersShareOneRequest(t *testing.T) {
 }
 
 func TestEveryWaitEnds(t *testing.T) {
-	hang := make(chan struct{})
 	s := serve(t, gitserver.Options{Middleware: func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.Method == http.MethodGet {
 				next.ServeHTTP(w, r)
 				return
 			}
-			w.WriteHeader(http.StatusOK) // and then a trickle that never ends
-			for {
-				if _, err := w.Write([]byte("00")); err != nil {
-					return
-				}
+			_, err := w.Write([]byte("fff0")) // and then a byte at a time
+			for tick := time.NewTicker(5 * time.Millisecond); err == nil; _, err = w.Write([]byte("x")) {
 				w.(http.Flusher).Flush()
 				select {
-				case <-hang:
+				case <-tick.C:
 				case <-r.Context().Done():
+					return
 				}
-				return
 			}
 		})
 	}})
-	defer close(hang)
 	r := open(t, pool(t, Options{}), s.URL(name), Auth{})
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()

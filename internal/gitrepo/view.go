@@ -65,7 +65,7 @@ func (m *mirror) view(ctx context.Context, hash string, max int64, fn func(*View
 		return fmt.Errorf("%w: commit %q was not fetched", ErrIncomplete, hash)
 	}
 	v := &View{ctx: ctx, m: m, s: m.store(), max: max, trees: map[string][]treeEntry{}}
-	defer v.s.ObjectStorage.Close()
+	defer v.s.Close()
 	c, err := readCommit(v.s, h)
 	if err != nil {
 		return err
@@ -216,7 +216,7 @@ func (v *View) stream(h plumbing.Hash, name string) (io.ReadCloser, int64, error
 			return &storeReader{r, s}, o.Size(), nil
 		}
 	}
-	return nil, 0, errors.Join(fmt.Errorf("%w: file %q: %w", ErrIncomplete, name, bare(err)), s.ObjectStorage.Close())
+	return nil, 0, errors.Join(fmt.Errorf("%w: file %q: %w", ErrIncomplete, name, bare(err)), s.Close())
 }
 
 type storeReader struct {
@@ -226,5 +226,5 @@ type storeReader struct {
 
 // Close implements io.Closer.
 func (r *storeReader) Close() error {
-	return errors.Join(r.ReadCloser.Close(), r.s.ObjectStorage.Close())
+	return errors.Join(r.ReadCloser.Close(), r.s.Close())
 }
