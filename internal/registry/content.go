@@ -30,8 +30,11 @@ type Manifest struct {
 }
 
 // Digest resolves a tag, with one HEAD request where the registry answers it as
-// it should.
+// it should. A text that is no tag is refused with ErrName.
 func (c *Client) Digest(ctx context.Context, a Access, tag string) (string, error) {
+	if !tagName.MatchString(tag) {
+		return "", fmt.Errorf("%w: %q is no tag", ErrName, tag)
+	}
 	l, err := c.link(a)
 	if err != nil {
 		return "", err

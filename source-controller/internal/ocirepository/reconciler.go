@@ -1,0 +1,198 @@
+package ocirepository
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/fluxcd/pkg/apis/meta"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	sourcev1 "github.com/weirhq/weir/api/source/v1"
+	"github.com/weirhq/weir/internal/artifact"
+	"github.com/weirhq/weir/internal/events"
+	"github.com/weirhq/weir/internal/loop"
+	"github.com/weirhq/weir/internal/registry"
+)
+
+const (
+	// defaultTimeout bounds the work on one object when spec.timeout says nothing.
+	defaultTimeout = 60 * time.Second
+	// latest is the stable name of the newest artifact, which status.url names.
+	latest = "latest.tar.gz"
+)
+
+// Options are what a Reconciler works with.
+type Options struct {
+	Client   client.Reader // reads Secrets and service accounts live
+	Recorder *events.Recorder
+	Store    *artifact.Store
+	Fetcher  *artifact.Fetcher // unpacks layers
+	Registry *registry.Client
+}
+
+// Reconciler is the loop.Worker of OCIRepositories.
+type Reconciler struct{ o Options }
+
+// New returns a Reconciler.
+func New(o Options) *Reconciler { return &Reconciler{o: o} }
+
+// Reconcile publishes the layer of the artifact that spec.ref stands for.
+func (r *Reconciler) Reconcile(ctx context.Context, repo *sourcev1.OCIRepository) (loop.Done, error) {
+	before := repo.Status.Artifact
+	r.checkStorage(repo)
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout(repo), errTimeout)
+	defer cancel()
+
+	access, err := r.access(ctx, repo)
+	if err != nil {
+		return loop.Done{}, failure(ctx, repo, err)
+	}
+	revision, err := r.resolve(ctx, access, repo.Spec.Reference)
+	if err != nil {
+		return loop.Done{}, failure(ctx, repo, err)
+	}
+	if err := r.verify(ctx, repo, access, revision); err != nil {
+		return loop.Done{}, failure(ctx, repo, err)
+	}
+	if !upToDate(repo, revision) {
+		loop.Progress(ctx, fmt.Sprintf("pulling revision '%s'", revision))
+		if err := r.publish(ctx, repo, access, revision); err != nil {
+			return loop.Done{}, failure(ctx, repo, err)
+		}
+		r.collect(repo, before)
+	}
+	if repo.Status.URL, err = r.o.Store.Alias(repo.Status.Artifact, latest); err != nil {
+		return loop.Done{}, failure(ctx, repo, err)
+	}
+	repo.Status.Artifact.URL = r.o.Store.URL(repo.Status.Artifact.Path)
+	return announced(repo, before), nil
+}
+
+// Finalize removes what was published.
+func (r *Reconciler) Finalize(_ context.Context, repo *sourcev1.OCIRepository) error {
+	return r.o.Store.Remove(object(repo))
+}
+
+// checkStorage makes status tell the truth about the artifact before anything
+// else can fail: one that cannot be served is not named.
+func (r *Reconciler) checkStorage(repo *sourcev1.OCIRepository) {
+	for _, kind := range []string{ // of other implementations of the wire API; Ready's reason says these here
+		sourcev1.StorageOperationFailedCondition, sourcev1.FetchFailedCondition, sourcev1.ArtifactOutdatedCondition,
+	} {
+		apimeta.RemoveStatusCondition(&repo.Status.Conditions, kind)
+	}
+	if repo.Status.Artifact != nil && !r.o.Store.Present(repo.Status.Artifact) {
+		repo.Status.Artifact = nil
+	}
+	if repo.Status.Artifact == nil {
+		repo.Status.URL = ""
+		apimeta.RemoveStatusCondition(&repo.Status.Conditions, sourcev1.ArtifactInStorageCondition)
+	}
+}
+
+// upToDate tells whether the artifact is what the spec asks for now.
+func upToDate(repo *sourcev1.OCIRepository, revision revision) bool {
+	s := &repo.Status
+	return s.Artifact != nil && s.Artifact.HasRevision(revision.String()) &&
+		equal(s.ObservedIgnore, repo.Spec.Ignore) &&
+		selector(s.ObservedLayerSelector) == selector(repo.Spec.LayerSelector)
+}
+
+func equal[T comparable](a, b *T) bool {
+	return a == b || a != nil && b != nil && *a == *b
+}
+
+// selector returns what s means, with the defaults filled in.
+func selector(s *sourcev1.OCILayerSelector) sourcev1.OCILayerSelector {
+	out := sourcev1.OCILayerSelector{Operation: sourcev1.OCILayerExtract}
+	if s == nil {
+		return out
+	}
+	out.MediaType = s.MediaType
+	if s.Operation != "" {
+		out.Operation = s.Operation
+	}
+	return out
+}
+
+// publish pulls the layer, gives the archive its name and says so in status.
+func (r *Reconciler) publish(ctx context.Context, repo *sourcev1.OCIRepository, access registry.Access, revision revision) error {
+	blob, metadata, err := r.pull(ctx, repo, access, revision.digest)
+	if err != nil {
+		return err
+	}
+	a, err := r.o.Store.Publish(artifact.Publication{
+		Object:   object(repo),
+		File:     revision.digest + ".tar.gz",
+		Revision: revision.String(),
+		Metadata: metadata,
+	}, blob)
+	if err != nil {
+		return err
+	}
+	spec := repo.Spec.DeepCopy()
+	repo.Status.Artifact = a
+	repo.Status.ObservedIgnore, repo.Status.ObservedLayerSelector = spec.Ignore, spec.LayerSelector
+	return nil
+}
+
+// collect removes old artifacts, but not the one that the API server's status
+// names until the new status is written.
+func (r *Reconciler) collect(repo *sourcev1.OCIRepository, before *meta.Artifact) {
+	n, err := r.o.Store.Collect(object(repo), repo.Status.Artifact, before)
+	switch {
+	case err != nil:
+		r.o.Recorder.Warning(repo, sourcev1.GarbageCollectionFailedReason, err.Error(), nil)
+	case n > 0:
+		r.o.Recorder.Trace(repo, sourcev1.GarbageCollectionSucceededReason, fmt.Sprintf("garbage collected %d artifacts", n), nil)
+	}
+}
+
+// Annotations of a manifest that say where its content comes from; OCI image
+// specification, "Pre-Defined Annotation Keys".
+const (
+	originSource   = "org.opencontainers.image.source"
+	originRevision = "org.opencontainers.image.revision"
+)
+
+// announced is the outcome of every success. An artifact that was only put back
+// is no news.
+func announced(repo *sourcev1.OCIRepository, before *meta.Artifact) loop.Done {
+	now := repo.Status.Artifact
+	message := fmt.Sprintf("stored artifact for digest '%s'", now.Revision)
+	apimeta.SetStatusCondition(&repo.Status.Conditions, metav1.Condition{
+		Type: sourcev1.ArtifactInStorageCondition, Status: metav1.ConditionTrue, ObservedGeneration: repo.Generation,
+		Reason: meta.SucceededReason, Message: message,
+	})
+	done := loop.Done{Message: message, Metadata: map[string]string{"revision": now.Revision, "digest": now.Digest}}
+	origin := now.Metadata[originRevision]
+	if origin != "" {
+		done.Metadata["originRevision"] = origin
+	}
+	if before.HasRevision(now.Revision) && before.HasDigest(now.Digest) {
+		return done
+	}
+	done.Event = fmt.Sprintf("stored artifact with revision '%s' from '%s'", now.Revision, repo.Spec.URL)
+	if source := now.Metadata[originSource]; source != "" {
+		done.Event += fmt.Sprintf(", origin source '%s'", source)
+	}
+	if origin != "" {
+		done.Event += fmt.Sprintf(", origin revision '%s'", origin)
+	}
+	done.EventReason, done.Changed = sourcev1.NewArtifactReason, true
+	return done
+}
+
+func object(repo *sourcev1.OCIRepository) artifact.Object {
+	return artifact.Object{Kind: sourcev1.OCIRepositoryKind, Namespace: repo.Namespace, Name: repo.Name}
+}
+
+func timeout(repo *sourcev1.OCIRepository) time.Duration {
+	if t := repo.Spec.Timeout; t != nil && t.Duration > 0 {
+		return t.Duration
+	}
+	return defaultTimeout
+}

@@ -1,0 +1,376 @@
+package ocirepository
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"encoding/json"
+	"encoding/pem"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/fluxcd/pkg/apis/meta"
+	"github.com/google/go-containerregistry/pkg/name"
+	ggcr "github.com/google/go-containerregistry/pkg/registry"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/static"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+	corev1 "k8s.io/api/core/v1"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/record"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/weirhq/weir/api/duration"
+	sourcev1 "github.com/weirhq/weir/api/source/v1"
+	"github.com/weirhq/weir/internal/artifact"
+	"github.com/weirhq/weir/internal/events"
+	"github.com/weirhq/weir/internal/loop"
+	"github.com/weirhq/weir/internal/process"
+	"github.com/weirhq/weir/internal/registry"
+	"github.com/weirhq/weir/internal/testenv"
+)
+
+func TestMain(m *testing.M) { testenv.Main(m) }
+
+// Media types of what the tests push.
+const (
+	contentType = "application/vnd.cncf.flux.content.v1.tar+gzip"
+	otherType   = "application/vnd.test.other"
+)
+
+// password protects the registry of a rig; the user is "robot".
+const password = "correct-horse-battery"
+
+// rig is a reconciler on a real API server, a store of its own and a registry
+// behind TLS and a password.
+type rig struct {
+	t        *testing.T
+	c        client.Client
+	ns       string
+	storage  string
+	o        Options
+	env      *process.Env
+	recorder *record.FakeRecorder
+	r        *loop.Reconciler[*sourcev1.OCIRepository]
+	limits   artifact.FetcherOptions
+
+	handler http.Handler // the registry itself
+	front   *httptest.Server
+	back    *httptest.Server // the same without TLS and password, to push
+
+	mu   sync.Mutex
+	wrap func(http.Handler) http.Handler // replaces the front when set
+	seen []string                        // "METHOD path" of requests to the front that were let in
+}
+
+func newRig(t *testing.T) *rig {
+	t.Helper()
+	g := &rig{
+		t: t, c: testenv.Client(t, sourcev1.AddToScheme), ns: testenv.Namespace(t), storage: t.TempDir(),
+		recorder: record.NewFakeRecorder(100),
+		handler:  ggcr.New(ggcr.Logger(log.New(io.Discard, "", 0)), ggcr.WithReferrersSupport(true)),
+	}
+	g.back = httptest.NewServer(g.handler)
+	g.front = httptest.NewUnstartedServer(http.HandlerFunc(g.serve))
+	g.front.Config.ErrorLog = log.New(io.Discard, "", 0)
+	g.front.StartTLS()
+	t.Cleanup(g.back.Close)
+	t.Cleanup(g.front.Close)
+	direct := func(*rest.Config, client.Options) (client.Client, error) { return g.c, nil }
+	mgr, err := ctrl.NewManager(testenv.Config(t), ctrl.Options{Scheme: g.c.Scheme(), Metrics: server.Options{BindAddress: "0"}, NewClient: direct})
+	must(t, err)
+	recorder := events.New(events.Options{Controller: "source-controller", Scheme: g.c.Scheme(), Kubernetes: g.recorder})
+	g.env = &process.Env{Name: "source-controller", FieldOwner: "source-controller", Manager: mgr, Recorder: recorder, Concurrent: 1}
+	g.restart()
+	g.secret("login", corev1.DockerConfigJsonKey, g.login(password))
+	g.secret("ca", "ca.crt", g.ca())
+	return g
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// restart is a new process over the same storage.
+func (g *rig) restart() {
+	g.t.Helper()
+	store, err := artifact.NewStore(artifact.StoreOptions{Dir: g.storage, Host: "source-controller.test"})
+	must(g.t, err)
+	limits := g.limits
+	limits.Dir = g.storage + "/.weir/unpacked"
+	fetcher, err := artifact.NewFetcher(limits)
+	must(g.t, err)
+	g.o = Options{Client: g.c, Recorder: g.env.Recorder, Store: store, Fetcher: fetcher, Registry: &registry.Client{}}
+	g.r = loop.New[*sourcev1.OCIRepository](g.env, New(g.o))
+}
+
+// serve is the registry's front door.
+func (g *rig) serve(w http.ResponseWriter, r *http.Request) {
+	if user, word, _ := r.BasicAuth(); user != "robot" || word != password {
+		w.Header().Set("WWW-Authenticate", `Basic realm="test"`)
+		http.Error(w, `{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}`, http.StatusUnauthorized)
+		return
+	}
+	g.mu.Lock()
+	g.seen = append(g.seen, r.Method+" "+r.URL.Path)
+	wrap := g.wrap
+	g.mu.Unlock()
+	if wrap != nil {
+		wrap(g.handler).ServeHTTP(w, r)
+		return
+	}
+	g.handler.ServeHTTP(w, r)
+}
+
+// through makes requests go through wrap from now on.
+func (g *rig) through(wrap func(http.Handler) http.Handler) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.wrap = wrap
+}
+
+// requests returns what was asked since the last call.
+func (g *rig) requests() []string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	out := g.seen
+	g.seen = nil
+	return out
+}
+
+func (g *rig) host() string { return strings.TrimPrefix(g.front.URL, "https://") }
+
+func (g *rig) ca() []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: g.front.Certificate().Raw})
+}
+
+// login is a Docker configuration for the registry.
+func (g *rig) login(word string) []byte {
+	data, err := json.Marshal(map[string]any{"auths": map[string]any{g.host(): map[string]string{"username": "robot", "password": word}}})
+	must(g.t, err)
+	return data
+}
+
+func (g *rig) secret(name string, pairs ...any) {
+	g.t.Helper()
+	s := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: g.ns, Name: name}, Data: map[string][]byte{}}
+	for i := 0; i < len(pairs); i += 2 {
+		switch v := pairs[i+1].(type) {
+		case []byte:
+			s.Data[pairs[i].(string)] = v
+		case string:
+			s.Data[pairs[i].(string)] = []byte(v)
+		}
+	}
+	must(g.t, g.c.Create(g.t.Context(), s))
+}
+
+// tarball is a tar.gz archive of the given files.
+func tarball(t testing.TB, files map[string]string) []byte {
+	t.Helper()
+	var names []string
+	for name := range files {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return archive(t, func(tw *tar.Writer) {
+		for _, name := range names {
+			must(t, tw.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644, Size: int64(len(files[name])), ModTime: time.Now()}))
+			_, err := io.WriteString(tw, files[name])
+			must(t, err)
+		}
+	})
+}
+
+func archive(t testing.TB, write func(*tar.Writer)) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	zw := gzip.NewWriter(&out)
+	tw := tar.NewWriter(zw)
+	write(tw)
+	must(t, tw.Close())
+	must(t, zw.Close())
+	return out.Bytes()
+}
+
+// image is an artifact with the given layers.
+func image(t testing.TB, annotations map[string]string, layers ...v1.Layer) v1.Image {
+	t.Helper()
+	base := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), "application/vnd.cncf.flux.config.v1+json")
+	img, err := mutate.AppendLayers(base, layers...)
+	must(t, err)
+	return mutate.Annotations(img, annotations).(v1.Image)
+}
+
+func layer(data []byte, mediaType string) v1.Layer {
+	return static.NewLayer(data, types.MediaType(mediaType))
+}
+
+// push puts an artifact into the registry, under a tag, and returns its digest.
+func (g *rig) push(repository, tag string, img v1.Image) string {
+	g.t.Helper()
+	ref, err := name.NewTag(strings.TrimPrefix(g.back.URL, "http://") + "/" + repository + ":" + tag)
+	must(g.t, err)
+	must(g.t, remote.Write(ref, img))
+	h, err := img.Digest()
+	must(g.t, err)
+	return h.String()
+}
+
+// files pushes an artifact with one layer.
+func (g *rig) files(repository, tag string, files map[string]string) string {
+	g.t.Helper()
+	return g.push(repository, tag, image(g.t, nil, layer(tarball(g.t, files), contentType)))
+}
+
+// create makes an OCIRepository of the same name as the registry's.
+func (g *rig) create(name string, change func(*sourcev1.OCIRepositorySpec)) {
+	g.t.Helper()
+	repo := &sourcev1.OCIRepository{
+		ObjectMeta: metav1.ObjectMeta{Namespace: g.ns, Name: name},
+		Spec: sourcev1.OCIRepositorySpec{
+			URL: "oci://" + g.host() + "/" + name, Interval: duration.New(time.Hour),
+			SecretRef: &meta.LocalObjectReference{Name: "login"}, CertSecretRef: &meta.LocalObjectReference{Name: "ca"},
+		},
+	}
+	if change != nil {
+		change(&repo.Spec)
+	}
+	must(g.t, g.c.Create(g.t.Context(), repo))
+}
+
+func (g *rig) get(name string) *sourcev1.OCIRepository {
+	g.t.Helper()
+	repo := &sourcev1.OCIRepository{}
+	must(g.t, g.c.Get(g.t.Context(), client.ObjectKey{Namespace: g.ns, Name: name}, repo))
+	return repo
+}
+
+func (g *rig) update(name string, change func(*sourcev1.OCIRepositorySpec)) {
+	g.t.Helper()
+	repo := g.get(name)
+	change(&repo.Spec)
+	must(g.t, g.c.Update(g.t.Context(), repo))
+}
+
+func (g *rig) key(name string) ctrl.Request {
+	return ctrl.Request{NamespacedName: client.ObjectKey{Namespace: g.ns, Name: name}}
+}
+
+// reconcile runs one reconciliation and returns the object after it.
+func (g *rig) reconcile(name string) *sourcev1.OCIRepository {
+	g.t.Helper()
+	_, _ = g.r.Reconcile(g.t.Context(), g.key(name)) // the object says what became of it
+	return g.get(name)
+}
+
+// ready is reconcile that must succeed.
+func (g *rig) ready(name string) *sourcev1.OCIRepository {
+	g.t.Helper()
+	repo := g.reconcile(name)
+	c := apimeta.FindStatusCondition(repo.Status.Conditions, meta.ReadyCondition)
+	if c == nil || c.Status != metav1.ConditionTrue || repo.Status.ObservedGeneration != repo.Generation {
+		g.t.Fatalf("%s is not ready: %+v", name, repo.Status)
+	}
+	return repo
+}
+
+// fails is reconcile that must end in Ready=False with the given reason and a
+// message that has all the texts in it.
+func (g *rig) fails(name, reason string, texts ...string) *sourcev1.OCIRepository {
+	g.t.Helper()
+	repo := g.reconcile(name)
+	c := apimeta.FindStatusCondition(repo.Status.Conditions, meta.ReadyCondition)
+	if c == nil || c.Status != metav1.ConditionFalse || c.Reason != reason {
+		g.t.Fatalf("%s: Ready is %+v, want False with reason %s", name, c, reason)
+	}
+	for _, text := range texts {
+		if !strings.Contains(c.Message, text) {
+			g.t.Errorf("the message %q does not name %q", c.Message, text)
+		}
+	}
+	if strings.Contains(c.Message, g.storage) || strings.Contains(c.Message, password) {
+		g.t.Errorf("the message tells too much: %s", c.Message)
+	}
+	return repo
+}
+
+func stalled(repo *sourcev1.OCIRepository) bool {
+	return apimeta.IsStatusConditionTrue(repo.Status.Conditions, meta.StalledCondition)
+}
+
+// told returns the events since the last call, as "<type> <reason> <message> …".
+func (g *rig) told() []string {
+	var out []string
+	for {
+		select {
+		case e := <-g.recorder.Events:
+			out = append(out, e)
+		default:
+			return out
+		}
+	}
+}
+
+// served downloads a path of the file server.
+func (g *rig) served(path string) []byte {
+	g.t.Helper()
+	w := httptest.NewRecorder()
+	g.o.Store.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/"+path, nil))
+	if w.Code != http.StatusOK {
+		g.t.Fatalf("GET %s answers %d", path, w.Code)
+	}
+	return w.Body.Bytes()
+}
+
+// content returns the files of an artifact.
+func (g *rig) content(a *meta.Artifact) map[string]string {
+	g.t.Helper()
+	zr, err := gzip.NewReader(bytes.NewReader(g.served(a.Path)))
+	must(g.t, err)
+	out := map[string]string{}
+	for tr := tar.NewReader(zr); ; {
+		h, err := tr.Next()
+		if err == io.EOF {
+			return out
+		}
+		must(g.t, err)
+		data, err := io.ReadAll(tr)
+		must(g.t, err)
+		if h.Typeflag != tar.TypeDir {
+			out[h.Name] = string(data)
+		}
+	}
+}
+
+// pushIndex puts an index of an image for linux/arm64 and one for linux/amd64 into
+// the registry.
+func (g *rig) pushIndex(repository, tag string, arm, amd v1.Image) string {
+	g.t.Helper()
+	index := mutate.AppendManifests(empty.Index,
+		mutate.IndexAddendum{Add: arm, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: "arm64"}}},
+		mutate.IndexAddendum{Add: amd, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: "amd64"}}})
+	ref, err := name.NewTag(strings.TrimPrefix(g.back.URL, "http://") + "/" + repository + ":" + tag)
+	must(g.t, err)
+	must(g.t, remote.WriteIndex(ref, index))
+	h, err := index.Digest()
+	must(g.t, err)
+	return h.String()
+}
