@@ -7,9 +7,10 @@ PROGRAMS := $(addprefix bin/,$(CONTROLLERS) weir-local)
 LINTER := $(CURDIR)/bin/golangci-lint
 
 # Built programs name no folder of the machine they were built on, and are the
-# same bytes for the same source.
+# same bytes for the same source. Tests use the same flags, so that nothing is
+# compiled twice.
 export CGO_ENABLED := 0
-BUILD := go build -trimpath -buildvcs=false
+export GOFLAGS := -trimpath -buildvcs=false
 
 # What the embedded API server calls itself; the version it is built from.
 KUBERNETES := $(shell sed -n 's/^\tk8s.io\/kubernetes //p' local/go.mod)
@@ -32,10 +33,10 @@ build: ## Build the controllers and weir-local into bin/
 	$(call say,Building the four controllers and the local control plane. The first time this compiles Kubernetes: 5 to 15 minutes on two cores.)
 	@for c in $(CONTROLLERS); do \
 		printf '%s  building %s\n' "$$(date +%H:%M:%S)" $$c; \
-		$(BUILD) -ldflags '-s -w' -o bin/$$c ./$$c || exit 1; \
+		go build -ldflags '-s -w' -o bin/$$c ./$$c || exit 1; \
 	done
 	@printf '%s  building weir-local (etcd, the API server and its controllers in one program)\n' "$$(date +%H:%M:%S)"
-	@$(BUILD) -ldflags '-s -w -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=$(word 2,$(subst ., ,$(KUBERNETES))) -X k8s.io/component-base/version.gitVersion=$(KUBERNETES)' -o bin/weir-local ./local
+	@go build -ldflags '-s -w -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=$(word 2,$(subst ., ,$(KUBERNETES))) -X k8s.io/component-base/version.gitVersion=$(KUBERNETES)' -o bin/weir-local ./local
 	$(call say,Built:)
 	@ls -l $(PROGRAMS) | awk '{printf "          %-32s %6.1f MB\n", $$NF, $$5/1000000}'
 

@@ -3,6 +3,8 @@ package stories
 import (
 	"context"
 	"encoding/json"
+	"io"
+	"log"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -30,7 +32,7 @@ import (
 
 // Each controller serves its kinds on a cluster that has no others.
 func TestEachControllerAlone(t *testing.T) {
-	reg := httptest.NewServer(registry.New())
+	reg := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
 	t.Cleanup(reg.Close)
 	git, err := gitserver.Start(gitserver.Options{})
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -177,7 +178,7 @@ spec:
 
 func TestImageTagIsRolledOut(t *testing.T) {
 	s := begin(t)
-	reg := httptest.NewServer(registry.New())
+	reg := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
 	t.Cleanup(reg.Close)
 	image := strings.TrimPrefix(reg.URL, "http://") + "/org/web"
 	push := func(tag string) {
@@ -337,7 +338,7 @@ func TestBadInputIsExplained(t *testing.T) {
 		says                              []string
 	}{
 		{"unreachable", "http://127.0.0.1:1/app.git", "main", "", "GitOperationFailed", []string{"127.0.0.1:1"}},
-		{"wrong-password", s.git.URL("app"), "main", "wrong", "GitOperationFailed", []string{"app"}},
+		{"wrong-password", s.git.URL("app"), "main", "wrong", "AuthenticationFailed", []string{"app", "authentication failed"}},
 		{"unknown-branch", s.git.URL("app"), "nope", "git", "GitOperationFailed", []string{"nope"}},
 	} {
 		if tt.secret == "wrong" {

@@ -11,6 +11,7 @@ import (
 	"github.com/fluxcd/pkg/runtime/pprof"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -41,7 +42,11 @@ func (o *options) manager(p *Program, scheme *runtime.Scheme) (ctrl.Manager, err
 		namespaces = map[string]cache.Config{namespace: {}}
 	}
 	grace, recoverPanic := shutdown, true
-	mgr, err := ctrl.NewManager(kubeclient.GetConfigOrDie(o.kube), ctrl.Options{
+	cfg := kubeclient.GetConfigOrDie(o.kube)
+	// The API server warns of the finalizer's name, which the wire API fixes,
+	// in each answer to a claim.
+	cfg.WarningHandler = rest.NoWarnings{}
+	mgr, err := ctrl.NewManager(cfg, ctrl.Options{
 		Scheme:                        scheme,
 		Metrics:                       server.Options{BindAddress: o.metricsAddr, ExtraHandlers: pprof.GetHandlers()},
 		HealthProbeBindAddress:        o.healthAddr,
