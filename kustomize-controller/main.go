@@ -3,11 +3,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 
 	"github.com/spf13/pflag"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	kustomizev1 "github.com/weirhq/weir/api/kustomize/v1"
@@ -33,6 +35,9 @@ type options struct {
 	httpRetry        int
 	overrideManagers []string
 	cache            string
+	ageSecret        string
+	vaultConfigMap   string
+	decryptAs        string
 }
 
 func (o *options) bind(fs *pflag.FlagSet) {
@@ -40,6 +45,9 @@ func (o *options) bind(fs *pflag.FlagSet) {
 	fs.BoolVar(&o.noRemoteBases, "no-remote-bases", false, "Refuse remote bases; this version refuses them in any case.")
 	fs.IntVar(&o.httpRetry, "http-retry", 9, "How often the download of an artifact is tried again.")
 	fs.StringArrayVar(&o.overrideManagers, "override-manager", nil, "A field manager whose fields are taken from it; may be given several times.")
+	fs.StringVar(&o.ageSecret, "sops-age-secret", "", "A Secret in the controller's namespace with age identities for all Kustomizations that decrypt.")
+	fs.StringVar(&o.vaultConfigMap, "sops-vault-configmap", "", "Not supported by this version; the controller does not start with it.")
+	fs.StringVar(&o.decryptAs, "default-decryption-service-account", "", "The service account whose workload identity is used to decrypt; this version uses keys in Secrets only, and never its own identity.")
 	fs.StringVar(&o.cache, "cache-path", filepath.Join(os.TempDir(), "kustomize-controller"), "The folder for downloaded artifacts. It may be emptied at any time.")
 }
 
@@ -58,6 +66,12 @@ func main() {
 
 func (o *options) setup(ctx context.Context, env *process.Env) error {
 	build.Confine()
+	if o.vaultConfigMap != "" {
+		return errors.New("--sops-vault-configmap is not supported by this version: use the key sops.vault-token of the Secrets in spec.decryption.secretRef")
+	}
+	if o.ageSecret != "" && env.RuntimeNamespace == "" {
+		return errors.New("--sops-age-secret needs the environment variable RUNTIME_NAMESPACE")
+	}
 	fetcher, err := artifact.NewFetcher(artifact.FetcherOptions{
 		Dir: o.cache, Retries: o.httpRetry, HostOverride: os.Getenv("SOURCE_CONTROLLER_LOCALHOST"),
 	})
@@ -88,6 +102,7 @@ func (o *options) setup(ctx context.Context, env *process.Env) error {
 		NoCrossNamespaceRefs:  env.NoCrossNamespaceRefs,
 		DefaultServiceAccount: env.DefaultServiceAccount,
 		AdditiveReadiness:     env.Enabled(additiveReadiness),
+		AgeSecret:             types.NamespacedName{Namespace: env.RuntimeNamespace, Name: o.ageSecret},
 		LooseSubstitution:     !env.Enabled(strictSubstitution),
 	}).Setup(ctx, env, &bell)
 }

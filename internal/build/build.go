@@ -59,6 +59,8 @@ type Spec struct {
 	// BuildMetadata replaces that of the kustomization file unless empty:
 	// originAnnotations, transformerAnnotations, managedByLabel.
 	BuildMetadata []string
+	// Decrypt says how encrypted content is decrypted. Nil means not at all.
+	Decrypt *Decryption
 	// Substitute says how variables are substituted. Nil means not at all.
 	Substitute *Substitution
 }
@@ -143,6 +145,7 @@ func New(o Options) *Engine {
 // between the files it reads, and t must stay open until Build returns.
 func (e *Engine) Build(ctx context.Context, t *artifact.Tree, s Spec) (*Result, error) {
 	key := s.key(e.options.NoRemoteBases)
+	e.cache.seal(s.Scope, key, s.Decrypt != nil)
 	for {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -167,6 +170,10 @@ func (e *Engine) Build(ctx context.Context, t *artifact.Tree, s Spec) (*Result, 
 	}
 }
 
+// Forget drops what is remembered of a scope whose builds were decrypted, when
+// its keys are gone or it is.
+func (e *Engine) Forget(scope string) { e.cache.seal(scope, key{}, false) }
+
 func isContext(err error) bool {
 	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
@@ -178,6 +185,9 @@ type outcome struct {
 	err     error
 	read    readSet
 	lasting bool // a function of read: the same for every tree that agrees with it
+
+	scope     string
+	decrypted bool // Spec.Decrypt was set
 }
 
 func (o *outcome) result(cached bool) (*Result, error) {
@@ -201,12 +211,13 @@ func (e *Engine) build(ctx context.Context, t *artifact.Tree, s Spec) *outcome {
 
 func (e *Engine) attempt(ctx context.Context, t *artifact.Tree, s Spec, ownSchema bool) *outcome {
 	rec := newRecorder(ctx, t, guard{ownSchema: ownSchema, forbidRemote: e.options.NoRemoteBases}.check)
-	out := &outcome{}
+	rec.decryption = s.Decrypt
+	out := &outcome{scope: s.Scope, decrypted: s.Decrypt != nil}
 	objects, err := run(rec, s)
 	if err == nil {
 		out.objects, out.digest = objects, digest(objects)
 	}
 	out.err, out.read = err, rec.readSet()
-	out.lasting = rec.broken == nil && !isContext(err)
+	out.lasting = rec.broken == nil && !isContext(err) && !errors.Is(err, ErrDecryption)
 	return out
 }

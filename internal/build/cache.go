@@ -39,6 +39,9 @@ type cache struct {
 	used  int64
 	keys  map[key]*list.List // of *list.Element of order, most recently used first
 	order *list.List         // of *entry, most recently used first
+	// sealed holds, by scope, the key of its builds that were decrypted: what is
+	// remembered may not outlive the keys it was made with.
+	sealed map[string]key
 }
 
 type entry struct {
@@ -49,7 +52,24 @@ type entry struct {
 }
 
 func newCache(max int64) *cache {
-	return &cache{max: max, keys: map[key]*list.List{}, order: list.New()}
+	return &cache{max: max, keys: map[key]*list.List{}, order: list.New(), sealed: map[string]key{}}
+}
+
+// seal says under which key the builds of a scope are from now on, and whether
+// they are decrypted. Decrypted ones under a former key are dropped.
+func (c *cache) seal(scope string, k key, decrypted bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	former, ok := c.sealed[scope]
+	if same := c.keys[former]; ok && former != k && same != nil {
+		for n := same.Len(); n > 0; n-- {
+			c.drop(same.Back().Value.(*list.Element))
+		}
+	}
+	delete(c.sealed, scope)
+	if decrypted {
+		c.sealed[scope] = k
+	}
 }
 
 // get returns the outcome whose every recorded answer t still gives.
@@ -93,6 +113,9 @@ func (c *cache) put(k key, out *outcome) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if sealed, ok := c.sealed[out.scope]; out.decrypted && (!ok || sealed != k) {
+		return // its keys were taken away while it was built
+	}
 	same, ok := c.keys[k]
 	if !ok {
 		same = list.New()

@@ -81,12 +81,15 @@ type recorder struct {
 	reads  int
 	bytes  int64
 	found  int // objects in the manifests read
+
+	decryption *Decryption     // nil: nothing is decrypted
+	sealed     map[string]bool // files that may be encrypted, without links
 }
 
 var _ filesys.FileSystem = (*recorder)(nil)
 
 func newRecorder(ctx context.Context, t *artifact.Tree, check func(string, []byte) error) *recorder {
-	return &recorder{ctx: ctx, base: t, tree: t, check: check, facts: map[string]int{}}
+	return &recorder{ctx: ctx, base: t, tree: t, check: check, facts: map[string]int{}, sealed: map[string]bool{}}
 }
 
 // overlay puts a file over the tree for the rest of the build. The facts stay
@@ -168,6 +171,11 @@ func (r *recorder) read(p string, check func(string, []byte) error) ([]byte, err
 	}
 	if err := check(info.Real, data); err != nil {
 		return nil, r.refuse(fmt.Errorf("%q: %w", relative(info.Real), err))
+	}
+	if r.decryption != nil {
+		if data, err = r.decrypt(info.Real, data); err != nil {
+			return nil, r.refuse(fmt.Errorf("%q: %w", relative(info.Real), err))
+		}
 	}
 	if err := r.count(info.Real, data); err != nil {
 		return nil, err

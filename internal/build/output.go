@@ -42,7 +42,7 @@ func collect(ctx context.Context, m resmap.ResMap, s Spec) ([]Object, error) {
 			return nil, err
 		}
 		from := describe(res.GetKind(), res.GetNamespace(), res.GetName())
-		data, err := render(res, sub)
+		data, err := render(ctx, res, s.Decrypt, sub)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", from, err)
 		}
@@ -53,11 +53,14 @@ func collect(ctx context.Context, m resmap.ResMap, s Spec) ([]Object, error) {
 	return c.compact(), nil
 }
 
-// render returns the JSON of res after substitution.
-func render(res *resource.Resource, sub *substituter) ([]byte, error) {
+// render returns the JSON of res after decryption and substitution.
+func render(ctx context.Context, res *resource.Resource, d *Decryption, sub *substituter) ([]byte, error) {
 	data, err := res.MarshalJSON()
 	if err != nil {
 		return nil, errors.New(tidy(withoutContent(err.Error())))
+	}
+	if data, err = decryptObject(ctx, res, data, d); err != nil {
+		return nil, err
 	}
 	if !sub.wants(data) {
 		return data, nil

@@ -19,7 +19,7 @@ import (
 	"github.com/weirhq/weir/internal/loop"
 )
 
-// Options are what a Reconciler works with. All fields but the last three are
+// Options are what a Reconciler works with. Those above RequeueDependency are
 // required.
 type Options struct {
 	Client   client.Client
@@ -39,6 +39,8 @@ type Options struct {
 	// AdditiveReadiness makes spec.dependsOn[].readyExpr an addition to the usual
 	// test of readiness, instead of taking its place.
 	AdditiveReadiness bool
+	// AgeSecret holds age identities for all Kustomizations that decrypt.
+	AgeSecret types.NamespacedName
 	// LooseSubstitution lets variables without a value pass as empty.
 	LooseSubstitution bool
 }
@@ -174,5 +176,6 @@ func (r *Reconciler) forget(k *kustomizev1.Kustomization) {
 	r.mu.Lock()
 	delete(r.memory, key)
 	r.mu.Unlock()
+	r.Builder.Forget(key.String())
 	r.Cluster.Forget(key)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"strings"
 
 	"github.com/fluxcd/pkg/apis/meta"
 	corev1 "k8s.io/api/core/v1"
@@ -15,6 +16,7 @@ import (
 	"github.com/weirhq/weir/internal/build"
 	"github.com/weirhq/weir/internal/loop"
 	"github.com/weirhq/weir/internal/secrets"
+	"github.com/weirhq/weir/kustomize-controller/internal/decryption"
 )
 
 // unsupported names the first field of k that this version does not implement.
@@ -25,7 +27,7 @@ func unsupported(k *kustomizev1.Kustomization) error {
 		field string
 		set   bool
 	}{
-		{"spec.decryption", k.Spec.Decryption != nil},
+		{"spec.decryption.serviceAccountName", k.Spec.Decryption != nil && k.Spec.Decryption.ServiceAccountName != ""},
 		{"spec.kubeConfig", k.Spec.KubeConfig != nil},
 		{"spec.ignore", len(k.Spec.Ignore) > 0},
 	} {
@@ -55,6 +57,14 @@ func (r *Reconciler) spec(ctx context.Context, k *kustomizev1.Kustomization) (bu
 	if m := k.Spec.CommonMetadata; m != nil {
 		s.CommonLabels, s.CommonAnnotations = m.Labels, m.Annotations
 	}
+	if k.Spec.Decryption != nil {
+		keys, err := r.decryptionKeys(ctx, k)
+		if err != nil {
+			r.Builder.Forget(s.Scope) // what was decrypted does not outlive the keys
+			return s, err
+		}
+		s.Decrypt = &build.Decryption{Key: keys.ID(), File: keys.File, Object: keys.Object}
+	}
 	if k.Spec.PostBuild == nil {
 		return s, nil
 	}
@@ -68,6 +78,29 @@ func (r *Reconciler) spec(ctx context.Context, k *kustomizev1.Kustomization) (bu
 		Always:    k.Spec.PostBuild.SubstituteStrategy == kustomizev1.SubstituteStrategyAlways,
 	}
 	return s, nil
+}
+
+// decryptionKeys collects the keys of spec.decryption: those of its Secret and,
+// after them, the age identities that the controller has for all.
+func (r *Reconciler) decryptionKeys(ctx context.Context, k *kustomizev1.Kustomization) (*decryption.Keys, error) {
+	var data []map[string][]byte
+	if ref := k.Spec.Decryption.SecretRef; ref != nil {
+		s, err := secrets.Get(ctx, r.Client, k.Namespace, ref.Name)
+		if err != nil {
+			return nil, loop.RetryAfter(meta.BuildFailedReason, k.GetRetryInterval(), fmt.Errorf("spec.decryption.secretRef: %w", err))
+		}
+		data = append(data, s.Data)
+	}
+	if r.AgeSecret.Name != "" {
+		s, err := secrets.Get(ctx, r.Client, r.AgeSecret.Namespace, r.AgeSecret.Name)
+		if err != nil {
+			return nil, loop.RetryAfter(meta.BuildFailedReason, k.GetRetryInterval(), fmt.Errorf("--sops-age-secret: %w", err))
+		}
+		shared := maps.Clone(s.Data)
+		maps.DeleteFunc(shared, func(name string, _ []byte) bool { return !strings.HasSuffix(name, ".agekey") })
+		data = append(data, shared)
+	}
+	return decryption.NewKeys(data...), nil
 }
 
 // variables collects the values of spec.postBuild. What stands in the object

@@ -1,0 +1,187 @@
+package decryption
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"path"
+	"regexp"
+	"strings"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/cloud"
+	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
+	"github.com/Azure/azure-sdk-for-go/sdk/security/keyvault/azkeys"
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/getsops/sops/v3/azkv"
+	"github.com/getsops/sops/v3/gcpkms"
+	"github.com/getsops/sops/v3/keyservice"
+	"golang.org/x/oauth2"
+	"golang.org/x/oauth2/google"
+	"google.golang.org/api/option"
+	"sigs.k8s.io/yaml"
+)
+
+// credential returns what the Secrets hold to authenticate to a service. The
+// controller's own identity never takes its place.
+func (r *ring) credential(name string) ([]byte, error) {
+	value, ok := r.cloud[name]
+	if !ok || len(value) == 0 {
+		return nil, fmt.Errorf("the Secret has no %q, and workload identity is not supported by this version", name)
+	}
+	return value, nil
+}
+
+// decryptVault asks the transit engine of a Vault. (Format: Vault's HTTP API,
+// "Decrypt data".) Vault's own client would follow a redirect with the token and
+// heed the environment.
+func (r *ring) decryptVault(ctx context.Context, k *keyservice.VaultKey, ciphertext []byte) ([]byte, error) {
+	token, err := r.credential(vaultToken)
+	if err != nil {
+		return nil, err
+	}
+	address, err := url.Parse(k.VaultAddress)
+	if err != nil || address.Host == "" || address.User != nil || address.Scheme != "https" && address.Scheme != "http" {
+		return nil, errors.New("its address is no http or https URL")
+	}
+	body, err := json.Marshal(map[string]string{"ciphertext": string(ciphertext)})
+	if err != nil {
+		return nil, err
+	}
+	at := address.JoinPath("/v1", path.Join("/", k.EnginePath, "decrypt", k.KeyName)).String()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, at, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("X-Vault-Token", strings.TrimSpace(string(token)))
+	req.Header.Set("X-Vault-Request", "true")
+	var answer struct{ Data struct{ Plaintext []byte } }
+	if err := exchange(req, &answer); err != nil {
+		return nil, err
+	}
+	return answer.Data.Plaintext, nil
+}
+
+// awsCredentials is the YAML in sops.aws-kms.
+type awsCredentials struct {
+	AccessKeyID     string `json:"aws_access_key_id"`
+	SecretAccessKey string `json:"aws_secret_access_key"`
+	SessionToken    string `json:"aws_session_token"`
+}
+
+func (r *ring) decryptAWS(ctx context.Context, k *keyservice.KmsKey, ciphertext []byte) ([]byte, error) {
+	text, err := r.credential(awsKey)
+	if err != nil {
+		return nil, err
+	}
+	var c awsCredentials
+	if yaml.Unmarshal(text, &c) != nil || c.AccessKeyID == "" || c.SecretAccessKey == "" {
+		return nil, fmt.Errorf("%w: %q needs aws_access_key_id and aws_secret_access_key", ErrKeys, awsKey)
+	}
+	parts := strings.Split(k.Arn, ":") // arn:partition:kms:region:account:key/id
+	if len(parts) < 6 || parts[2] != "kms" || !region.MatchString(parts[3]) {
+		return nil, errors.New("its ARN is not that of a key")
+	}
+	blob, err := base64.StdEncoding.DecodeString(string(ciphertext))
+	if err != nil {
+		return nil, errors.New("its encrypted data key is not base64")
+	}
+	var provider aws.CredentialsProvider = credentials.NewStaticCredentialsProvider(c.AccessKeyID, c.SecretAccessKey, c.SessionToken)
+	if k.Role != "" {
+		service := sts.New(sts.Options{Region: parts[3], Credentials: provider, HTTPClient: newClient()})
+		provider = stscreds.NewAssumeRoleProvider(service, k.Role)
+	}
+	// No default configuration: it reads files of the controller, which may name
+	// programs, and its environment. So the profile that the file names counts
+	// for nothing.
+	service := kms.New(kms.Options{Region: parts[3], Credentials: provider, HTTPClient: newClient()})
+	out, err := service.Decrypt(ctx, &kms.DecryptInput{KeyId: &k.Arn, CiphertextBlob: blob, EncryptionContext: k.Context})
+	if err != nil {
+		return nil, err
+	}
+	return out.Plaintext, nil
+}
+
+// region is the name of an AWS region; it becomes part of a host name.
+var region = regexp.MustCompile(`^[a-z0-9-]{1,32}$`)
+
+func (r *ring) decryptGCP(ctx context.Context, k *keyservice.GcpKmsKey, ciphertext []byte) ([]byte, error) {
+	text, err := r.credential(gcpKey)
+	if err != nil {
+		return nil, err
+	}
+	// Other types of credentials name files, URLs and programs.
+	var kind struct{ Type string }
+	if json.Unmarshal(text, &kind) != nil || kind.Type != "service_account" {
+		return nil, fmt.Errorf("%w: %q must be the JSON key of a service account", ErrKeys, gcpKey)
+	}
+	account, err := google.JWTConfigFromJSON(text, "https://www.googleapis.com/auth/cloudkms")
+	if err != nil {
+		return nil, fmt.Errorf("%w: %q must be the JSON key of a service account", ErrKeys, gcpKey)
+	}
+	ctx = context.WithValue(ctx, oauth2.HTTPClient, newClient())
+	tokens := account.TokenSource(ctx)
+	key := gcpkms.NewMasterKeyFromResourceID(k.ResourceId)
+	key.EncryptedKey = string(ciphertext)
+	gcpkms.NewTokenSource(tokens).ApplyToMasterKey(key)
+	gcpkms.UseRESTClient{}.ApplyToMasterKey(key)
+	gcpkms.ClientOptions{option.WithHTTPClient(oauth2.NewClient(ctx, tokens))}.ApplyToMasterKey(key)
+	return key.DecryptContext(ctx)
+}
+
+// azureCredentials is the YAML in sops.azure-kv.
+type azureCredentials struct {
+	TenantID             string `json:"tenantId"`
+	ClientID             string `json:"clientId"`
+	ClientSecret         string `json:"clientSecret"`
+	Certificate          string `json:"clientCertificate"`
+	CertificatePassword  string `json:"clientCertificatePassword"`
+	CertificateSendChain bool   `json:"clientCertificateSendChain"`
+	AuthorityHost        string `json:"authorityHost"`
+}
+
+func (r *ring) decryptAzure(ctx context.Context, k *keyservice.AzureKeyVaultKey, ciphertext []byte) ([]byte, error) {
+	text, err := r.credential(azureKey)
+	if err != nil {
+		return nil, err
+	}
+	var c azureCredentials
+	if yaml.Unmarshal(text, &c) != nil || c.TenantID == "" || c.ClientID == "" {
+		return nil, fmt.Errorf("%w: %q needs tenantId and clientId, and clientSecret or clientCertificate", ErrKeys, azureKey)
+	}
+	options := azcore.ClientOptions{Transport: newClient(), Cloud: cloud.AzurePublic}
+	if c.AuthorityHost != "" {
+		options.Cloud.ActiveDirectoryAuthorityHost = c.AuthorityHost
+	}
+	identity, err := c.identity(options)
+	if err != nil {
+		return nil, err
+	}
+	key := azkv.NewMasterKey(k.VaultUrl, k.Name, k.Version)
+	key.EncryptedKey = string(ciphertext)
+	azkv.NewTokenCredential(identity).ApplyToMasterKey(key)
+	azkv.NewClientOptions(&azkeys.ClientOptions{ClientOptions: options}).ApplyToMasterKey(key)
+	return key.DecryptContext(ctx)
+}
+
+// identity is a service principal with a secret or a certificate.
+func (c *azureCredentials) identity(o azcore.ClientOptions) (azcore.TokenCredential, error) {
+	if c.ClientSecret != "" {
+		return azidentity.NewClientSecretCredential(c.TenantID, c.ClientID, c.ClientSecret, &azidentity.ClientSecretCredentialOptions{ClientOptions: o})
+	}
+	certificates, key, err := azidentity.ParseCertificates([]byte(c.Certificate), []byte(c.CertificatePassword))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %q needs a clientSecret, or a clientCertificate in PEM with its key", ErrKeys, azureKey)
+	}
+	return azidentity.NewClientCertificateCredential(c.TenantID, c.ClientID, certificates, key,
+		&azidentity.ClientCertificateCredentialOptions{ClientOptions: o, SendCertificateChain: c.CertificateSendChain})
+}
