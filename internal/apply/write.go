@@ -45,6 +45,9 @@ func (a *Applier) write(ctx context.Context, t *task) error {
 		return t.fail("apply", err)
 	}
 	t.going, t.uid = m.DeletionTimestamp != nil, m.UID
+	// What is known of its health is from before this write, and the event that
+	// would say so may come after somebody asks.
+	a.health.moved(t.resource.item(t.key), m)
 	a.conclude(t, m)
 	return nil
 }

@@ -69,6 +69,10 @@ func Wait(reason string, after time.Duration, err error) error {
 // Stall reports a failure that only an edit of the object can cure.
 func Stall(reason string, err error) error { return &Failure{Reason: reason, Final: true, Err: err} }
 
+// ErrLater says that there is work to do, and that it can wait for all other
+// objects in the queue. Nothing is written; the object comes back after them.
+var ErrLater = errors.New("later")
+
 // failureOf finds the Failure in err's chain. The text of the whole chain is
 // kept; what nobody classified may pass, so it is tried again.
 func failureOf(err error) *Failure {

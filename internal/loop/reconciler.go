@@ -36,6 +36,13 @@ const reasonInvalidSpec = "InvalidSpec"
 // the object between our read and our write.
 const conflictDelay = 100 * time.Millisecond
 
+// Priorities in the queue. Objects that are asked for come in with the normal
+// one.
+const (
+	normalPriority = 0
+	lowPriority    = -10
+)
+
 // Object is what every reconciled kind implements.
 type Object interface {
 	client.Object
@@ -133,6 +140,9 @@ func (r *Reconciler[T]) run(ctx context.Context, obj T) (ctrl.Result, error) {
 	status.end()
 	if ctx.Err() != nil && err != nil {
 		return ctrl.Result{}, err // the process ends; the next one will do the work
+	}
+	if errors.Is(err, ErrLater) {
+		return ctrl.Result{RequeueAfter: time.Millisecond, Priority: new(lowPriority)}, nil
 	}
 	f := failureOf(err)
 	report(obj, done, f)
@@ -232,7 +242,7 @@ func (r *Reconciler[T]) next(ctx context.Context, obj T, done Done, f *Failure) 
 			after = jitter.JitteredIntervalDuration(obj.GetInterval())
 		}
 		log.Info(secrets.Redact(done.Message), "next", after.Round(time.Millisecond).String())
-		return ctrl.Result{RequeueAfter: after}, nil
+		return ctrl.Result{RequeueAfter: after, Priority: new(normalPriority)}, nil
 	case f.Final:
 		return ctrl.Result{}, reconcile.TerminalError(f)
 	case f.Waiting:

@@ -188,6 +188,22 @@ func TestNothingHappensTwice(t *testing.T) {
 	}
 }
 
+func TestLaterWritesNothing(t *testing.T) {
+	g := newRig(t, nil)
+	if _, err := g.reconcile(); err != nil {
+		t.Fatal(err)
+	}
+	before := g.get().ResourceVersion
+	g.w.reconcile = func(context.Context, *kustomizev1.Kustomization) (Done, error) { return Done{}, ErrLater }
+	result, err := g.reconcile()
+	if err != nil || result.RequeueAfter == 0 || result.Priority == nil || *result.Priority >= 0 {
+		t.Errorf("result = %+v, %v, want to come back with a low priority", result, err)
+	}
+	if after := g.get().ResourceVersion; after != before {
+		t.Error("something was written")
+	}
+}
+
 func TestRequestIsHandled(t *testing.T) {
 	g := newRig(t, func(k *kustomizev1.Kustomization) {
 		k.Annotations = map[string]string{meta.ReconcileRequestAnnotation: "now"}

@@ -17,6 +17,7 @@ import (
 	"github.com/weirhq/weir/internal/build"
 	"github.com/weirhq/weir/internal/events"
 	"github.com/weirhq/weir/internal/loop"
+	"github.com/weirhq/weir/kustomize-controller/internal/remote"
 )
 
 // Options are what a Reconciler works with. Those above RequeueDependency are
@@ -28,6 +29,7 @@ type Options struct {
 	Fetcher  *artifact.Fetcher
 	Builder  *build.Engine
 	Cluster  *apply.Cluster
+	Remote   *remote.Clusters
 
 	// RequeueDependency is the longest wait for a source or a dependency.
 	RequeueDependency time.Duration
@@ -41,6 +43,12 @@ type Options struct {
 	AdditiveReadiness bool
 	// AgeSecret holds age identities for all Kustomizations that decrypt.
 	AgeSecret types.NamespacedName
+	// KubeconfigAccount is the service account that tokens for other clusters are
+	// asked for when a ConfigMap names none; "" is nobody.
+	KubeconfigAccount string
+	// WorkloadIdentity allows service accounts of objects to authenticate to
+	// something else than this cluster.
+	WorkloadIdentity bool
 	// LooseSubstitution lets variables without a value pass as empty.
 	LooseSubstitution bool
 }
@@ -60,6 +68,8 @@ type memory struct {
 	waits      string    // and for which content
 	checked    time.Time // when every object was last asked for
 	generation int64     // of the spec that was last applied
+	applied    string    // digest of the build that was last applied with success
+	deferred   string    // revision that others were let past for
 }
 
 // New returns a Reconciler.
@@ -92,11 +102,18 @@ func (r *Reconciler) Reconcile(ctx context.Context, k *kustomizev1.Kustomization
 	if err != nil {
 		return loop.Done{}, r.failed(k, source, "", start, err)
 	}
-	changes, err := r.apply(bounded, k, source, built)
+	if r.canWait(k, source, built) {
+		return loop.Done{}, loop.ErrLater
+	}
+	applier, err := r.applier(bounded, k)
+	if err != nil {
+		return loop.Done{}, err
+	}
+	changes, err := r.apply(bounded, k, source, applier, built)
 	if err != nil {
 		return loop.Done{}, r.failed(k, source, built.Digest, start, err)
 	}
-	healthy, err := r.health(bounded, k, source, built, cel, len(changes) > 0)
+	healthy, err := r.health(bounded, k, source, applier, built, cel, len(changes) > 0)
 	if err != nil {
 		return loop.Done{}, r.failed(k, source, built.Digest, start, err)
 	}
@@ -136,6 +153,22 @@ func (r *Reconciler) build(ctx context.Context, k *kustomizev1.Kustomization, s 
 	return built, nil
 }
 
+// canWait reports whether all there is to do for a new revision is to note it
+// in status, because nothing of k changed. Those whose objects did change go
+// first, however many others follow the same source.
+func (r *Reconciler) canWait(k *kustomizev1.Kustomization, s *source, built *build.Result) bool {
+	m := r.recall(k)
+	asked, _ := meta.ReconcileAnnotationValue(k.GetAnnotations())
+	switch {
+	case k.Status.LastAppliedRevision == s.artifact.Revision, m.deferred == s.artifact.Revision,
+		m.applied != built.Digest, m.generation != k.Generation, asked != k.Status.LastHandledReconcileAt,
+		len(r.Cluster.Drifted(client.ObjectKeyFromObject(k))) > 0:
+		return false
+	}
+	m.deferred = s.artifact.Revision
+	return true
+}
+
 // failed notes a failure in the object's history.
 func (r *Reconciler) failed(k *kustomizev1.Kustomization, s *source, digest string, start time.Time, err error) error {
 	if f, ok := errors.AsType[*loop.Failure](err); ok && digest != "" && !f.Waiting {
@@ -147,6 +180,7 @@ func (r *Reconciler) failed(k *kustomizev1.Kustomization, s *source, digest stri
 // succeeded says that all is as the source wants it.
 func (r *Reconciler) succeeded(k *kustomizev1.Kustomization, s *source, digest string, start time.Time) loop.Done {
 	remember(k, s, digest, meta.ReconciliationSucceededReason, start)
+	r.recall(k).applied = digest
 	k.Status.LastAppliedRevision = s.artifact.Revision
 	k.Status.LastAppliedOriginRevision = s.origin()
 	return loop.Done{
@@ -178,4 +212,5 @@ func (r *Reconciler) forget(k *kustomizev1.Kustomization) {
 	r.mu.Unlock()
 	r.Builder.Forget(key.String())
 	r.Cluster.Forget(key)
+	r.Remote.Leave(key)
 }

@@ -106,8 +106,11 @@ func TestCostsOfDoingNothing(t *testing.T) {
 	files["other/c.yaml"] = configMap("c", "2")
 	g.publish("v2", files)
 	before = testenv.Requests(t)
+	if _, result := g.reconcile("app"); result.Priority == nil || *result.Priority >= 0 {
+		t.Errorf("it does not let those past whose objects changed: %+v", result)
+	}
 	k, _ := g.reconcile("app")
-	if got := testenv.Requests(t) - before; got != reads+look+1 {
+	if got := testenv.Requests(t) - before; got != 2*(reads+look)+1 {
 		t.Errorf("a revision that changes nothing of this object cost %d requests, want the reads and one status write", got)
 	}
 	if k.Status.LastAppliedRevision != "v2" {
@@ -177,6 +180,29 @@ func TestWaitsForHealthWithoutAWorker(t *testing.T) {
 	d := &appsv1.Deployment{}
 	if err := g.Get(t.Context(), g.key("web"), d); err != nil || d.Status.ReadyReplicas != 1 {
 		t.Errorf("%d ready replicas (%v) when Healthy", d.Status.ReadyReplicas, err)
+	}
+}
+
+// What was healthy before a release says nothing about the release.
+func TestHealthIsOfTheNewRevision(t *testing.T) {
+	g := newRig(t)
+	g.publish("v0", map[string]string{"app/web.yaml": deployment})
+	g.kustomization("app", func(s *kustomizev1.KustomizationSpec) { s.Wait = true })
+	for i := range 5 {
+		for deadline := time.Now().Add(patience); ; {
+			k, _ := g.reconcile("app")
+			if apimeta.IsStatusConditionTrue(k.Status.Conditions, meta.ReadyCondition) {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("not ready: %+v", k.Status.Conditions)
+			}
+			g.awaitBell("app")
+		}
+		revision := fmt.Sprintf("v%d", i+1)
+		g.publish(revision, map[string]string{"app/web.yaml": strings.ReplaceAll(deployment, "example.com/web:1", "example.com/web:"+revision)})
+		k, _ := g.reconcile("app")
+		g.wantReady(k, metav1.ConditionUnknown, meta.ProgressingReason)
 	}
 }
 
