@@ -23,6 +23,7 @@ var causes = []struct {
 }{
 	{registry.ErrName, sourcev1.URLInvalidReason, true},
 	{errReference, sourcev1.ReadOperationFailedReason, true},
+	{errVerify, sourcev1.VerificationError, false},
 	{registry.ErrCredentials, sourcev1.AuthenticationFailedReason, false},
 	{errNoVersion, sourcev1.ReadOperationFailedReason, false},
 	{errListing, sourcev1.ReadOperationFailedReason, false},
@@ -58,9 +59,4 @@ func failure(ctx context.Context, repo *sourcev1.OCIRepository, err error) error
 		return loop.RetryAfter(reason, max(busy.After, time.Second), err)
 	}
 	return loop.Retry(reason, err)
-}
-
-// unsupported refuses a field that this version would have to ignore.
-func unsupported(reason, field, instead string) error {
-	return loop.Stall(reason, fmt.Errorf("%s is not supported by this version: %s", field, instead))
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/weirhq/weir/internal/events"
 	"github.com/weirhq/weir/internal/loop"
 	"github.com/weirhq/weir/internal/registry"
+	"github.com/weirhq/weir/source-controller/internal/signature"
 )
 
 const (
@@ -31,6 +32,7 @@ type Options struct {
 	Store    *artifact.Store
 	Fetcher  *artifact.Fetcher // unpacks layers
 	Registry *registry.Client
+	Public   *signature.Public // the trusted root of keyless signatures that name none
 }
 
 // Reconciler is the loop.Worker of OCIRepositories.
