@@ -20,12 +20,14 @@ import (
 	"github.com/weirhq/weir/internal/loop"
 	"github.com/weirhq/weir/internal/process"
 	"github.com/weirhq/weir/kustomize-controller/internal/kustomization"
+	"github.com/weirhq/weir/kustomize-controller/internal/remote"
 )
 
 // Feature gates.
 const (
 	strictSubstitution = "StrictPostBuildSubstitutions"
 	additiveReadiness  = "AdditiveCELDependencyCheck"
+	workloadIdentity   = "ObjectLevelWorkloadIdentity"
 )
 
 // options are the flags of this program.
@@ -38,6 +40,9 @@ type options struct {
 	ageSecret        string
 	vaultConfigMap   string
 	decryptAs        string
+	kubeconfigAs     string
+	kubeconfigExec   bool
+	kubeconfigTLS    bool
 }
 
 func (o *options) bind(fs *pflag.FlagSet) {
@@ -48,6 +53,9 @@ func (o *options) bind(fs *pflag.FlagSet) {
 	fs.StringVar(&o.ageSecret, "sops-age-secret", "", "A Secret in the controller's namespace with age identities for all Kustomizations that decrypt.")
 	fs.StringVar(&o.vaultConfigMap, "sops-vault-configmap", "", "Not supported by this version; the controller does not start with it.")
 	fs.StringVar(&o.decryptAs, "default-decryption-service-account", "", "The service account whose workload identity is used to decrypt; this version uses keys in Secrets only, and never its own identity.")
+	fs.StringVar(&o.kubeconfigAs, "default-kubeconfig-service-account", "", "The service account whose tokens reach other clusters when spec.kubeConfig.configMapRef names none.")
+	fs.BoolVar(&o.kubeconfigExec, "insecure-kubeconfig-exec", false, "Let kubeconfigs start programs for credentials.")
+	fs.BoolVar(&o.kubeconfigTLS, "insecure-kubeconfig-tls", false, "Let kubeconfigs use http and unverified certificates.")
 	fs.StringVar(&o.cache, "cache-path", filepath.Join(os.TempDir(), "kustomize-controller"), "The folder for downloaded artifacts. It may be emptied at any time.")
 }
 
@@ -59,7 +67,7 @@ func main() {
 		AddToScheme: []func(*runtime.Scheme) error{kustomizev1.AddToScheme, sourcev1.AddToScheme},
 		Kinds:       []client.Object{&kustomizev1.Kustomization{}},
 		Flags:       o.bind,
-		Gates:       map[string]bool{strictSubstitution: true, additiveReadiness: false},
+		Gates:       map[string]bool{strictSubstitution: true, additiveReadiness: false, workloadIdentity: false},
 		Setup:       o.setup,
 	})
 }
@@ -79,18 +87,20 @@ func (o *options) setup(ctx context.Context, env *process.Env) error {
 		return err
 	}
 	var bell loop.Bell
-	cluster, err := apply.NewCluster(env.Manager.GetConfig(), apply.Options{
+	applying := apply.Options{
 		FieldManager:     "kustomize-controller",
 		OwnerGroup:       kustomizev1.GroupVersion.Group,
 		Concurrency:      o.concurrentSSA,
 		OverrideManagers: o.overrideManagers,
 		Notify:           bell.Ring,
 		Log:              env.Log.WithName("apply"),
-	})
+	}
+	cluster, err := apply.NewCluster(env.Manager.GetConfig(), applying)
 	if err != nil {
 		return err
 	}
-	context.AfterFunc(ctx, cluster.Close)
+	others := remote.New(applying, remote.Policy{Exec: o.kubeconfigExec, InsecureTLS: o.kubeconfigTLS})
+	context.AfterFunc(ctx, func() { cluster.Close(); others.Close() })
 	return kustomization.New(kustomization.Options{
 		Client:                env.Manager.GetClient(),
 		Live:                  env.Manager.GetAPIReader(),
@@ -98,6 +108,9 @@ func (o *options) setup(ctx context.Context, env *process.Env) error {
 		Fetcher:               fetcher,
 		Builder:               build.New(build.Options{NoRemoteBases: o.noRemoteBases}),
 		Cluster:               cluster,
+		Remote:                others,
+		KubeconfigAccount:     o.kubeconfigAs,
+		WorkloadIdentity:      env.Enabled(workloadIdentity),
 		RequeueDependency:     env.RequeueDependency,
 		NoCrossNamespaceRefs:  env.NoCrossNamespaceRefs,
 		DefaultServiceAccount: env.DefaultServiceAccount,

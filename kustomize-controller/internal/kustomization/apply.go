@@ -25,9 +25,8 @@ const driftCorrected = "DriftCorrected"
 //
 // The inventory always holds at least what is on the cluster: an object enters
 // it before it is applied, and leaves it after it is gone.
-func (r *Reconciler) apply(ctx context.Context, k *kustomizev1.Kustomization, s *source, built *build.Result) ([]apply.Change, error) {
+func (r *Reconciler) apply(ctx context.Context, k *kustomizev1.Kustomization, s *source, applier *apply.Applier, built *build.Result) ([]apply.Change, error) {
 	loop.Progress(ctx, fmt.Sprintf("Applying manifests for revision %s with a timeout of %s", s.artifact.Revision, k.GetTimeout()))
-	applier := r.applier(k)
 	owned, err := inventory(k)
 	if err != nil {
 		return nil, loop.Stall(meta.ReconciliationFailedReason, err)
@@ -41,7 +40,7 @@ func (r *Reconciler) apply(ctx context.Context, k *kustomizev1.Kustomization, s 
 		k.Status.Inventory = entries(known)
 		return loop.Save(ctx, k)
 	}
-	set := apply.Set{Owner: client.ObjectKeyFromObject(k), Objects: built.Objects, Force: k.Spec.Force, Recheck: r.recheck(k, owned)}
+	set := apply.Set{Owner: client.ObjectKeyFromObject(k), Objects: built.Objects, Force: k.Spec.Force, Recheck: r.recheck(k, applier, owned)}
 	result, err := applier.Apply(ctx, set, record)
 	if result != nil {
 		r.tellChanges(k, s, result.Changes)
@@ -73,28 +72,16 @@ func (r *Reconciler) prune(ctx context.Context, k *kustomizev1.Kustomization, s 
 	return changes, nil
 }
 
-// applier acts as the service account of k, if there is one.
-func (r *Reconciler) applier(k *kustomizev1.Kustomization) *apply.Applier {
-	account := k.Spec.ServiceAccountName
-	if account == "" {
-		account = r.DefaultServiceAccount
-	}
-	if account == "" {
-		return r.Cluster.As("")
-	}
-	return r.Cluster.As("system:serviceaccount:" + k.Namespace + ":" + account)
-}
-
 // recheck reports whether every object has to be asked for, instead of only
 // those that the watch marked: when the spec changed, which may mean other
 // rights; when somebody asks for a reconciliation by hand; and at the interval
 // when the watch cannot see everything.
-func (r *Reconciler) recheck(k *kustomizev1.Kustomization, owned []apply.Ref) bool {
+func (r *Reconciler) recheck(k *kustomizev1.Kustomization, a *apply.Applier, owned []apply.Ref) bool {
 	m := r.recall(k)
 	edited := m.generation != 0 && m.generation != k.Generation
 	m.generation = k.Generation
 	asked, _ := meta.ReconcileAnnotationValue(k.GetAnnotations())
-	blind := time.Since(m.checked) >= k.Spec.Interval.Duration && slices.ContainsFunc(owned, r.Cluster.Blind)
+	blind := time.Since(m.checked) >= k.Spec.Interval.Duration && slices.ContainsFunc(owned, a.Blind)
 	if !edited && !blind && asked == k.Status.GetLastHandledReconcileRequest() {
 		return false
 	}

@@ -23,11 +23,11 @@ func (r *Reconciler) Finalize(ctx context.Context, k *kustomizev1.Kustomization)
 		refs = nil
 	}
 	if len(refs) > 0 && deletes(k) {
-		if gone, err := r.accountGone(ctx, k); err != nil {
+		if gone, err := r.accessGone(ctx, k); err != nil {
 			return loop.Retry(meta.PruneFailedReason, err)
-		} else if gone {
+		} else if gone != "" {
 			r.Recorder.Warning(k, meta.PruneFailedReason, fmt.Sprintf(
-				"service account %q does not exist any more: %d objects were left in place", k.Spec.ServiceAccountName, len(refs)), nil)
+				"%s does not exist any more: %d objects were left in place", gone, len(refs)), nil)
 		} else if err := r.delete(ctx, k, refs); err != nil {
 			return err
 		}
@@ -51,29 +51,41 @@ func deletes(k *kustomizev1.Kustomization) bool {
 	}
 }
 
-// accountGone reports whether k acts as a service account that is not there
-// any more. Its rights are gone with it; acting with the controller's own
-// would lend a tenant rights that nobody gave it.
-func (r *Reconciler) accountGone(ctx context.Context, k *kustomizev1.Kustomization) (bool, error) {
-	name := k.Spec.ServiceAccountName
-	if name == "" {
-		name = r.DefaultServiceAccount
+// accessGone names what k acted with and that is not there any more; "" if all
+// is. The rights are gone with it; acting with the controller's own would lend
+// a tenant rights that nobody gave it.
+func (r *Reconciler) accessGone(ctx context.Context, k *kustomizev1.Kustomization) (string, error) {
+	key := client.ObjectKey{Namespace: k.Namespace}
+	var obj client.Object
+	var what string
+	switch c := k.Spec.KubeConfig; {
+	case c != nil && c.SecretRef != nil:
+		obj, what, key.Name = &corev1.Secret{}, "kubeconfig Secret", c.SecretRef.Name
+	case c != nil && c.ConfigMapRef != nil:
+		obj, what, key.Name = &corev1.ConfigMap{}, "kubeconfig ConfigMap", c.ConfigMapRef.Name
+	case c == nil && k.Spec.ServiceAccountName != "":
+		obj, what, key.Name = &corev1.ServiceAccount{}, "service account", k.Spec.ServiceAccountName
+	case c == nil && r.DefaultServiceAccount != "":
+		obj, what, key.Name = &corev1.ServiceAccount{}, "service account", r.DefaultServiceAccount
+	default:
+		return "", nil
 	}
-	if name == "" {
-		return false, nil
-	}
-	err := r.Live.Get(ctx, client.ObjectKey{Namespace: k.Namespace, Name: name}, &corev1.ServiceAccount{})
+	err := r.Live.Get(ctx, key, obj)
 	if apierrors.IsNotFound(err) {
-		return true, nil
+		return fmt.Sprintf("%s %q", what, key.Name), nil
 	}
-	return false, err
+	return "", err
 }
 
 func (r *Reconciler) delete(ctx context.Context, k *kustomizev1.Kustomization, refs []apply.Ref) error {
 	bounded, cancel := context.WithTimeout(ctx, k.GetTimeout())
 	defer cancel()
 	wait := k.GetDeletionPolicy() == kustomizev1.DeletionPolicyWaitForTermination
-	changes, survivors, err := r.applier(k).Prune(bounded, client.ObjectKeyFromObject(k), refs, apply.PruneOptions{Wait: wait})
+	applier, err := r.applier(bounded, k)
+	if err != nil {
+		return err
+	}
+	changes, survivors, err := applier.Prune(bounded, client.ObjectKeyFromObject(k), refs, apply.PruneOptions{Wait: wait})
 	k.Status.Inventory = entries(survivors)
 	r.tellChanges(k, &source{artifact: &meta.Artifact{Revision: k.Status.LastAppliedRevision}}, changes)
 	if err != nil {

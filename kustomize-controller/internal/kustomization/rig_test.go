@@ -27,6 +27,7 @@ import (
 	"github.com/weirhq/weir/internal/loop"
 	"github.com/weirhq/weir/internal/process"
 	"github.com/weirhq/weir/internal/testenv"
+	"github.com/weirhq/weir/kustomize-controller/internal/remote"
 )
 
 func TestMain(m *testing.M) { testenv.Main(m) }
@@ -89,12 +90,15 @@ func newRig(t *testing.T) *rig {
 // restart is a new process: nothing is remembered.
 func (g *rig) restart() {
 	g.Helper()
-	cluster, err := apply.NewCluster(testenv.Config(g.T), apply.Options{Notify: func(owner types.NamespacedName) { g.rung <- owner }})
+	applying := apply.Options{Notify: func(owner types.NamespacedName) { g.rung <- owner }}
+	cluster, err := apply.NewCluster(testenv.Config(g.T), applying)
 	if err != nil {
 		g.Fatal(err)
 	}
 	g.Cleanup(cluster.Close)
 	g.o.Cluster = cluster
+	g.o.Remote = remote.New(applying, remote.Policy{})
+	g.Cleanup(g.o.Remote.Close)
 	g.worker = New(g.o)
 	g.loop = loop.New(&process.Env{FieldOwner: "gotk-kustomize-controller", Manager: direct{client: g.Client}, Recorder: g.recorder}, g.worker)
 }

@@ -28,7 +28,6 @@ func unsupported(k *kustomizev1.Kustomization) error {
 		set   bool
 	}{
 		{"spec.decryption.serviceAccountName", k.Spec.Decryption != nil && k.Spec.Decryption.ServiceAccountName != ""},
-		{"spec.kubeConfig", k.Spec.KubeConfig != nil},
 		{"spec.ignore", len(k.Spec.Ignore) > 0},
 	} {
 		if f.set {

@@ -1,0 +1,115 @@
+// Package remote keeps the clusters that Kustomizations apply to besides the
+// one the controller runs in. There is one for each kubeconfig, shared by all
+// who use it, with the watches that see drift; the last one to leave closes it.
+package remote
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"sync"
+
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
+
+	"github.com/weirhq/weir/internal/apply"
+)
+
+// maxClusters bounds what is open at one time.
+const maxClusters = 500
+
+// Clusters holds open clusters. It is safe for concurrent use.
+type Clusters struct {
+	options apply.Options
+	policy  Policy
+
+	mu    sync.Mutex
+	open  map[string]*cluster
+	users map[types.NamespacedName]string // the ID of the cluster that an owner uses
+}
+
+type cluster struct {
+	*apply.Cluster
+	users int
+}
+
+// New returns an empty Clusters. Close it after use.
+func New(o apply.Options, p Policy) *Clusters {
+	return &Clusters{options: o, policy: p, open: map[string]*cluster{}, users: map[types.NamespacedName]string{}}
+}
+
+// Use returns the cluster that a kubeconfig describes. The owner leaves the one
+// it has used before, if that is another one.
+func (c *Clusters) Use(owner types.NamespacedName, kubeconfig []byte) (*apply.Cluster, error) {
+	cfg, err := parse(kubeconfig, c.policy)
+	if err != nil {
+		return nil, err
+	}
+	return c.use(owner, fmt.Sprintf("kubeconfig %x", sha256.Sum256(kubeconfig)), cfg)
+}
+
+// UseAddress returns the cluster at an address, reached with tokens. What the
+// address is reached with is part of what it is.
+func (c *Clusters) UseAddress(owner types.NamespacedName, a Address, token func(context.Context) (Token, error)) (*apply.Cluster, error) {
+	cfg, err := a.config(token)
+	if err != nil {
+		return nil, err
+	}
+	return c.use(owner, fmt.Sprintf("address %q", []string{owner.Namespace, a.Host, string(a.CA), a.Account, fmt.Sprint(a.Audiences)}), cfg)
+}
+
+func (c *Clusters) use(owner types.NamespacedName, id string, cfg *rest.Config) (*apply.Cluster, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.users[owner] == id {
+		return c.open[id].Cluster, nil
+	}
+	c.leave(owner)
+	at := c.open[id]
+	if at == nil {
+		if len(c.open) >= maxClusters {
+			return nil, fmt.Errorf("%d clusters are in use, which is the limit of this controller: share the work among several", maxClusters)
+		}
+		opened, err := apply.NewCluster(cfg, c.options)
+		if err != nil {
+			return nil, fmt.Errorf("%w: a client cannot be made from it", ErrKubeconfig)
+		}
+		at = &cluster{Cluster: opened}
+		c.open[id] = at
+	}
+	at.users++
+	c.users[owner] = id
+	return at.Cluster, nil
+}
+
+// Leave says that the owner uses none of these clusters any more.
+func (c *Clusters) Leave(owner types.NamespacedName) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.leave(owner)
+}
+
+func (c *Clusters) leave(owner types.NamespacedName) {
+	id, ok := c.users[owner]
+	if !ok {
+		return
+	}
+	delete(c.users, owner)
+	at := c.open[id]
+	at.Forget(owner)
+	if at.users--; at.users == 0 {
+		at.Close()
+		delete(c.open, id)
+	}
+}
+
+// Close closes all clusters.
+func (c *Clusters) Close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, at := range c.open {
+		at.Close()
+	}
+	clear(c.open)
+	clear(c.users)
+}
