@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -51,7 +52,9 @@ func newLab(ctx context.Context, o options, dir string) (_ *lab, err error) {
 		}
 	}()
 	fmt.Println("starting the control plane and the controllers")
-	if l.plane, err = toolkit.StartControlPlane(ctx, o.binDir, filepath.Join(dir, "cluster")); err != nil {
+	if l.plane, err = toolkit.StartControlPlane(ctx, toolkit.ControlPlaneOptions{
+		Program: filepath.Join(o.binDir, "weir-local"), Dir: filepath.Join(dir, "cluster"), LogDir: dir,
+	}); err != nil {
 		return nil, err
 	}
 	cfg, err := clientcmd.BuildConfigFromFlags("", l.plane.Kubeconfig)
@@ -77,10 +80,7 @@ func newLab(ctx context.Context, o options, dir string) (_ *lab, err error) {
 	if l.git, err = gitserver.Start(gitserver.Options{}); err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(filepath.Join(dir, "tools"), 0o755); err != nil {
-		return nil, err
-	}
-	l.tools, err = toolkit.Start(ctx, toolkit.Options{BinDir: o.binDir, WorkDir: filepath.Join(dir, "tools"), Kubeconfig: l.plane.Kubeconfig})
+	l.tools, err = toolkit.Start(ctx, toolkit.Options{BinDir: o.binDir, WorkDir: dir, Kubeconfig: l.plane.Kubeconfig})
 	if err != nil {
 		return nil, err
 	}
@@ -89,14 +89,18 @@ func newLab(ctx context.Context, o options, dir string) (_ *lab, err error) {
 }
 
 func (l *lab) close() {
+	var errs []error
 	if l.tools != nil {
-		l.tools.Stop()
+		errs = append(errs, l.tools.Stop())
 	}
 	if l.git != nil {
-		l.git.Close()
+		errs = append(errs, l.git.Close())
 	}
 	if l.plane != nil {
-		l.plane.Stop()
+		errs = append(errs, l.plane.Stop())
+	}
+	if err := errors.Join(errs...); err != nil {
+		fmt.Fprintln(os.Stderr, "stopping:", err)
 	}
 }
 

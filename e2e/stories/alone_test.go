@@ -89,7 +89,11 @@ func TestEachControllerAlone(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			t.Cleanup(tools.Stop)
+			t.Cleanup(func() {
+				if err := tools.Stop(); err != nil {
+					t.Error(err)
+				}
+			})
 			if tt.secret != nil {
 				secret := &corev1.Secret{StringData: tt.secret}
 				secret.Name, secret.Namespace = "secret", "default"
@@ -144,11 +148,15 @@ func bareCluster(t *testing.T, group string) (kubeconfig string, c client.Client
 	t.Helper()
 	starting, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	plane, err := toolkit.StartControlPlane(starting, bin(t), t.TempDir())
+	plane, err := toolkit.StartControlPlane(starting, toolkit.ControlPlaneOptions{Program: filepath.Join(bin(t), "weir-local"), Dir: t.TempDir()})
 	if err != nil {
 		t.Fatalf("%v: run make build first", err)
 	}
-	t.Cleanup(plane.Stop)
+	t.Cleanup(func() {
+		if err := plane.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
 	cfg, err := clientcmd.BuildConfigFromFlags("", plane.Kubeconfig)
 	if err != nil {
 		t.Fatal(err)

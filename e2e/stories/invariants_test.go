@@ -205,7 +205,7 @@ func (s *story) secretIsNowhere() {
 		check(fmt.Sprintf("a %T", list), string(text))
 	}
 	for _, name := range toolkit.All {
-		log, err := os.ReadFile(s.tools.LogFile(name))
+		log, err := os.ReadFile(s.tools.Process(name).Log)
 		if err != nil {
 			s.Errorf("I3: %v", err)
 		}
@@ -279,8 +279,7 @@ func (s *story) usage() usage {
 			out[name+" "+metric] = v
 		}
 		files := 0
-		dir := filepath.Join(filepath.Dir(s.tools.LogFile(name)), name, "tmp")
-		if err := filepath.WalkDir(dir, func(_ string, d os.DirEntry, err error) error {
+		if err := filepath.WalkDir(s.tools.TempDir(name), func(_ string, d os.DirEntry, err error) error {
 			if err == nil && !d.IsDir() {
 				files++
 			}

@@ -44,7 +44,9 @@ var addToScheme = []func(*runtime.Scheme) error{
 func TestMain(m *testing.M) {
 	testenv.Main(m, testenv.Options{After: func() {
 		if shared.tools != nil {
-			shared.tools.Stop()
+			if err := shared.tools.Stop(); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+			}
 		}
 		os.RemoveAll(shared.dir)
 	}})
@@ -65,10 +67,6 @@ func tools(t *testing.T) *toolkit.Toolkit {
 		bin, err := filepath.Abs("../../bin")
 		if err != nil {
 			shared.err = err
-			return
-		}
-		if _, err := os.Stat(filepath.Join(bin, toolkit.Source)); err != nil {
-			shared.err = fmt.Errorf("the programs are not built: run make build first: %w", err)
 			return
 		}
 		if shared.dir, shared.err = os.MkdirTemp("", "weir-stories-"); shared.err != nil {
@@ -134,7 +132,7 @@ func (s *story) eventually(what string, check func() string) {
 		}
 		if time.Now().After(deadline) {
 			for _, name := range toolkit.All {
-				s.Logf("log of %s:\n%s", name, s.tools.Tail(name, 15))
+				s.Logf("log of %s:\n%s", name, s.tools.Process(name).Tail(15))
 			}
 			s.Fatalf("%s: not after %s: %s", what, patience, missing)
 		}

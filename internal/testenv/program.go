@@ -1,9 +1,7 @@
 package testenv
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -13,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/weirhq/weir/internal/toolkit"
 )
 
 // kubernetesVersion is what the API server says it is. Without it, it would call itself v0.0.0.
@@ -21,9 +21,6 @@ const kubernetesVersion = "v1.36.3"
 // programSource are the folders and files of local/ that the control plane is made of. Others change
 // without the tests having to wait for a build.
 var programSource = []string{"go.mod", "main.go", "controlplane.go", "internal/controlplane", "internal/pods"}
-
-// stopTimeout is how long the program may take to end before it is killed.
-const stopTimeout = 20 * time.Second
 
 // workspaceRoot is the directory with go.work at or above the working directory.
 func workspaceRoot() (string, error) {
@@ -117,46 +114,22 @@ func build(ctx context.Context, root, program string) error {
 	return nil
 }
 
-// startProgram runs the control plane in a new directory and waits until it says that it is ready. It
-// ends when we close its standard input, which the system does if we cannot.
+// startProgram runs the control plane in a new directory and waits until it says that it is ready.
 func startProgram(ctx context.Context, program string) (*environment, error) {
 	dir, err := os.MkdirTemp("", "weir-test-")
 	if err != nil {
 		return nil, fmt.Errorf("directory of the control plane: %w", err)
 	}
-	e := &environment{auditLog: filepath.Join(dir, "audit.log")}
-	cmd := exec.Command(program, "control-plane", "--dir", dir, "--audit-log", e.auditLog, "--with-parent", "--ephemeral", "--quiet")
-	cmd.Stderr = os.Stderr
-	stdin, err := cmd.StdinPipe()
+	audit := filepath.Join(dir, "audit.log")
+	plane, err := toolkit.StartControlPlane(ctx, toolkit.ControlPlaneOptions{
+		Program: program, Dir: dir, Flags: []string{"--audit-log", audit, "--ephemeral"},
+	})
 	if err != nil {
-		return nil, fmt.Errorf("input of weir-local: %w", err)
+		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, fmt.Errorf("output of weir-local: %w", err)
-	}
-	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("starting weir-local: %w", err)
-	}
-	e.stop = func() {
-		_ = stdin.Close()
-		late := time.AfterFunc(stopTimeout, func() { _ = cmd.Process.Kill() })
-		_ = cmd.Wait()
-		late.Stop()
-		_ = os.RemoveAll(dir)
-	}
-	giveUp := context.AfterFunc(ctx, func() { _ = stdin.Close() })
-	defer giveUp()
-	line, err := bufio.NewReader(stdout).ReadBytes('\n')
-	if err != nil {
-		e.stop()
-		return nil, fmt.Errorf("weir-local did not become ready: %w", errors.Join(err, ctx.Err()))
-	}
-	var ready struct{ Kubeconfig string }
-	if err := json.Unmarshal(line, &ready); err != nil {
-		e.stop()
-		return nil, fmt.Errorf("output %q of weir-local: %w", line, err)
-	}
-	e.kubeconfig = ready.Kubeconfig
-	return e, nil
+	return &environment{auditLog: audit, kubeconfig: plane.Kubeconfig, stop: func() {
+		if err := errors.Join(plane.Stop(), os.RemoveAll(dir)); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+		}
+	}}, nil
 }

@@ -7,61 +7,59 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"time"
 )
 
-// controlPlaneTimeout is how long a control plane may take to end before it is
-// killed. The API server ends its watches first, and then etcd ends.
-const controlPlaneTimeout = 20 * time.Second
+// ControlPlaneOptions say how to run `weir-local control-plane`. Program and
+// Dir are required.
+type ControlPlaneOptions struct {
+	Program string   // weir-local
+	Dir     string   // its data
+	LogDir  string   // "" means Dir
+	Env     []string // added to this process's environment
+	Flags   []string // such as --audit-log
+}
 
-// ControlPlane is a running `weir-local control-plane`: etcd, the API server
-// and its controllers in one process.
+// ControlPlane is etcd, the API server and its controllers in one process.
 type ControlPlane struct {
+	*Process   `json:"-"`
 	Kubeconfig string `json:"kubeconfig"` // a file
 	URL        string `json:"url"`
-	PID        int    `json:"pid"`
-
-	cmd   *exec.Cmd
-	stdin io.Closer
+	Version    string `json:"version"`
 }
 
-// StartControlPlane starts a control plane with its data in dir, and returns
-// when it is ready. It ends when this process does, however that happens.
-func StartControlPlane(ctx context.Context, binDir, dir string, flags ...string) (*ControlPlane, error) {
-	cmd := exec.Command(filepath.Join(binDir, "weir-local"),
-		append([]string{"control-plane", "--dir", dir, "--with-parent", "--quiet"}, flags...)...)
-	cmd.Stderr = os.Stderr
-	stdin, err := cmd.StdinPipe()
+// StartControlPlane starts a control plane and returns when it is ready. It
+// ends when this process does, however that happens.
+func StartControlPlane(ctx context.Context, o ControlPlaneOptions) (*ControlPlane, error) {
+	if o.LogDir == "" {
+		o.LogDir = o.Dir
+	}
+	out, in := io.Pipe()
+	defer out.Close()
+	p, err := StartProcess(ProcessOptions{
+		Name: "control-plane", Path: o.Program, LogDir: o.LogDir, Env: o.Env, Output: in,
+		Args: append([]string{"control-plane", "--dir", o.Dir, "--with-parent", "--quiet"}, o.Flags...),
+	})
 	if err != nil {
 		return nil, err
 	}
-	stdout, err := cmd.StdoutPipe()
+	c := &ControlPlane{Process: p}
+	answer := make(chan error, 1)
+	go func() {
+		line, err := bufio.NewReader(out).ReadBytes('\n')
+		if err == nil {
+			err = json.Unmarshal(line, c)
+		}
+		answer <- err
+	}()
+	select {
+	case err = <-answer:
+	case <-p.Ended():
+		err = fmt.Errorf("it ended:\n%s", p.Tail(10))
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
 	if err != nil {
-		return nil, err
-	}
-	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("starting the control plane: %w", err)
-	}
-	c := &ControlPlane{cmd: cmd, stdin: stdin}
-	defer context.AfterFunc(ctx, func() { _ = stdin.Close() })()
-	line, err := bufio.NewReader(stdout).ReadBytes('\n')
-	if err == nil {
-		err = json.Unmarshal(line, c)
-	}
-	if err != nil {
-		c.Stop()
-		return nil, fmt.Errorf("the control plane did not become ready: %w", errors.Join(err, ctx.Err()))
+		return nil, fmt.Errorf("control plane: %w", errors.Join(err, p.Stop()))
 	}
 	return c, nil
-}
-
-// Stop ends the control plane and returns when it is gone.
-func (c *ControlPlane) Stop() {
-	_ = c.stdin.Close() // the end of its input is its sign to stop
-	late := time.AfterFunc(controlPlaneTimeout, func() { _ = c.cmd.Process.Kill() })
-	_ = c.cmd.Wait() // how it ended does not matter any more
-	late.Stop()
 }

@@ -5,6 +5,7 @@ package toolkit
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -14,7 +15,7 @@ import (
 	"time"
 )
 
-// Names of the programs, in the order in which they are started.
+// Names of the programs.
 const (
 	Source          = "source-controller"
 	Kustomize       = "kustomize-controller"
@@ -22,17 +23,19 @@ const (
 	ImageAutomation = "image-automation-controller"
 )
 
-// All lists the programs.
-var All = []string{Source, Kustomize, Notification, ImageAutomation}
+// All lists the programs in the order in which they are started.
+var All = []string{Notification, Source, Kustomize, ImageAutomation}
 
 // Options of a Toolkit. BinDir, WorkDir and Kubeconfig are required.
 type Options struct {
 	// BinDir holds the programs.
 	BinDir string
-	// WorkDir is where they keep their files and logs.
+	// WorkDir gets the folders logs, data and tmp.
 	WorkDir string
 	// Kubeconfig says which cluster they work on.
 	Kubeconfig string
+	// Namespace is where they think they run; "" means "default".
+	Namespace string
 	// Programs to run; nil runs all.
 	Programs []string
 	// Flags are added to those of a program.
@@ -42,7 +45,7 @@ type Options struct {
 // Toolkit is a set of running programs.
 type Toolkit struct {
 	o         Options
-	programs  map[string]*program
+	processes map[string]*Process
 	addresses map[string]string // by program and purpose
 }
 
@@ -60,7 +63,10 @@ func Start(ctx context.Context, o Options) (*Toolkit, error) {
 	if o.Programs == nil {
 		o.Programs = All
 	}
-	t := &Toolkit{o: o, programs: map[string]*program{}, addresses: map[string]string{}}
+	if o.Namespace == "" {
+		o.Namespace = "default"
+	}
+	t := &Toolkit{o: o, processes: map[string]*Process{}, addresses: map[string]string{}}
 	for _, name := range o.Programs {
 		for _, purpose := range purposes[name] {
 			address, err := freeAddress()
@@ -72,14 +78,12 @@ func Start(ctx context.Context, o Options) (*Toolkit, error) {
 	}
 	for _, name := range o.Programs {
 		if err := t.Run(name); err != nil {
-			t.Stop()
-			return nil, err
+			return nil, errors.Join(err, t.Stop())
 		}
 	}
 	for _, name := range o.Programs {
 		if err := t.WaitReady(ctx, name); err != nil {
-			t.Stop()
-			return nil, err
+			return nil, errors.Join(err, t.Stop())
 		}
 	}
 	return t, nil
@@ -89,21 +93,35 @@ func Start(ctx context.Context, o Options) (*Toolkit, error) {
 // "metrics", "health", "artifacts", "events" or "webhooks".
 func (t *Toolkit) Address(name, purpose string) string { return t.addresses[name+" "+purpose] }
 
-// LogFile returns the file that a program logs to.
-func (t *Toolkit) LogFile(name string) string { return filepath.Join(t.o.WorkDir, name+".log") }
+// Process returns a program that was started, or nil.
+func (t *Toolkit) Process(name string) *Process { return t.processes[name] }
+
+// TempDir returns the folder for temporary files of a program.
+func (t *Toolkit) TempDir(name string) string { return filepath.Join(t.o.WorkDir, "tmp", name) }
 
 // Run starts a program that is not running.
 func (t *Toolkit) Run(name string) error {
-	dir := filepath.Join(t.o.WorkDir, name)
-	if err := os.MkdirAll(filepath.Join(dir, "tmp"), 0o755); err != nil {
+	logs, data := filepath.Join(t.o.WorkDir, "logs"), filepath.Join(t.o.WorkDir, "data", name)
+	for _, dir := range []string{logs, data, t.TempDir(name)} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return fmt.Errorf("folder of %s: %w", name, err)
+		}
+	}
+	path, err := filepath.Abs(filepath.Join(t.o.BinDir, name))
+	if err != nil {
 		return err
 	}
-	p, err := start(filepath.Join(t.o.BinDir, name), t.flags(name, dir), t.LogFile(name),
-		"KUBECONFIG="+t.o.Kubeconfig, "TMPDIR="+filepath.Join(dir, "tmp"), "RUNTIME_NAMESPACE=default")
-	if err != nil {
-		return fmt.Errorf("starting %s: %w", name, err)
+	if _, err := os.Stat(path); err != nil {
+		return fmt.Errorf("no %s in %q: run make build first", name, t.o.BinDir)
 	}
-	t.programs[name] = p
+	p, err := StartProcess(ProcessOptions{
+		Name: name, Path: path, Args: t.flags(name, data), LogDir: logs,
+		Env: []string{"KUBECONFIG=" + t.o.Kubeconfig, "TMPDIR=" + t.TempDir(name), "RUNTIME_NAMESPACE=" + t.o.Namespace},
+	})
+	if err != nil {
+		return err
+	}
+	t.processes[name] = p
 	return nil
 }
 
@@ -129,7 +147,7 @@ func (t *Toolkit) flags(name, dir string) []string {
 // WaitReady waits until a program answers its readiness probe. The error has
 // the end of its log.
 func (t *Toolkit) WaitReady(ctx context.Context, name string) error {
-	p := t.programs[name]
+	p := t.processes[name]
 	for {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+t.Address(name, "health")+"/readyz", nil)
 		if err != nil {
@@ -143,37 +161,25 @@ func (t *Toolkit) WaitReady(ctx context.Context, name string) error {
 		}
 		select {
 		case <-p.ended:
-			return fmt.Errorf("%s ended: %v\n%s", name, p.err, t.Tail(name, 20))
+			return fmt.Errorf("%s ended; the end of its log:\n%s", name, p.Tail(10))
 		case <-ctx.Done():
-			return fmt.Errorf("%s is not ready: %w\n%s", name, ctx.Err(), t.Tail(name, 20))
+			return fmt.Errorf("%s did not become ready (%w); the end of its log:\n%s", name, ctx.Err(), p.Tail(10))
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
 }
 
-// Signal sends a signal to a program, and waits for its end if it is one that
-// ends it. It returns how the program ended: nil for exit code 0.
-func (t *Toolkit) Signal(name string, s os.Signal) error {
-	p := t.programs[name]
-	if err := p.signal(s); err != nil {
-		return err
-	}
-	<-p.ended
-	return p.err
-}
-
 // Stop ends all programs, in the reverse order of their start. It returns when
-// they are gone.
-func (t *Toolkit) Stop() {
+// they are gone; the error names those that did not end well.
+func (t *Toolkit) Stop() error {
+	var errs []error
 	for _, name := range slices.Backward(t.o.Programs) {
-		if p := t.programs[name]; p != nil {
-			p.stop()
+		if p := t.processes[name]; p != nil {
+			errs = append(errs, p.Stop())
 		}
 	}
+	return errors.Join(errs...)
 }
-
-// Ended returns a channel that is closed when a program ends.
-func (t *Toolkit) Ended(name string) <-chan struct{} { return t.programs[name].ended }
 
 func freeAddress() (string, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync"
 	"time"
 
@@ -18,8 +17,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/weirhq/weir/internal/gitserver"
+	"github.com/weirhq/weir/internal/toolkit"
 	"github.com/weirhq/weir/local/internal/board"
-	"github.com/weirhq/weir/local/internal/child"
 	"github.com/weirhq/weir/local/internal/registry"
 	"github.com/weirhq/weir/local/internal/slack"
 )
@@ -50,12 +49,10 @@ type demo struct {
 	board *board.Board
 	began time.Time
 
-	kubeconfig   string
 	config       *rest.Config
 	client       client.Client
-	controlPlane *child.Process
-	controllers  map[string]*child.Process
-	addresses    addresses
+	controlPlane *toolkit.ControlPlane
+	controllers  *toolkit.Toolkit
 
 	git      *gitserver.Server
 	registry *registry.Registry
@@ -72,7 +69,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	if o.Timeout == 0 {
 		o.Timeout = time.Minute
 	}
-	d := &demo{Options: o, board: board.New(o.Out), began: time.Now(), controllers: map[string]*child.Process{}}
+	d := &demo{Options: o, board: board.New(o.Out), began: time.Now()}
 	release, err := d.openDir()
 	if err != nil {
 		return err
@@ -139,10 +136,8 @@ func (d *demo) startServers(context.Context) (string, error) {
 // stop ends the controllers, then the API server they talk to, then the servers.
 func (d *demo) stop() error {
 	var errs []error
-	for _, name := range slices.Backward(controllerNames) {
-		if p := d.controllers[name]; p != nil {
-			errs = append(errs, p.Stop())
-		}
+	if d.controllers != nil {
+		errs = append(errs, d.controllers.Stop())
 	}
 	if d.controlPlane != nil {
 		errs = append(errs, d.controlPlane.Stop())

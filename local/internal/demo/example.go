@@ -16,6 +16,7 @@ import (
 	kustomizev1 "github.com/weirhq/weir/api/kustomize/v1"
 	notificationv1 "github.com/weirhq/weir/api/notification/v1"
 	sourcev1 "github.com/weirhq/weir/api/source/v1"
+	"github.com/weirhq/weir/internal/toolkit"
 )
 
 // Names of the example's objects.
@@ -80,14 +81,14 @@ func (d *demo) bringUp(ctx context.Context, w *worktree) error {
 		return err
 	}
 	err = d.table(ctx, began,
-		task{"Git revision fetched", sourceController, d.fetched("shop", hash)},
-		task{"objects applied", kustomizeController, d.deployment(func(v *appsv1.Deployment) bool { return v.UID != "" })},
-		task{"healthy", kustomizeController, d.healthy(hash, 2)},
-		task{"webhook of the Git host", notificationController, d.isReady(&notificationv1.Receiver{ObjectMeta: weirMeta("git")})},
-		task{"webhook of the registry", notificationController, d.isReady(&notificationv1.Receiver{ObjectMeta: weirMeta("registry")})},
-		task{"image tags read", imageController, d.isReady(&imagev1.ImageRepository{ObjectMeta: weirMeta("web")})},
-		task{"image policy", imageController, d.policy("1.0.0")},
-		task{"image automation", imageController, d.isReady(&imagev1.ImageUpdateAutomation{ObjectMeta: weirMeta("shop")})},
+		task{"Git revision fetched", toolkit.Source, d.fetched("shop", hash)},
+		task{"objects applied", toolkit.Kustomize, d.deployment(func(v *appsv1.Deployment) bool { return v.UID != "" })},
+		task{"healthy", toolkit.Kustomize, d.healthy(hash, 2)},
+		task{"webhook of the Git host", toolkit.Notification, d.isReady(&notificationv1.Receiver{ObjectMeta: weirMeta("git")})},
+		task{"webhook of the registry", toolkit.Notification, d.isReady(&notificationv1.Receiver{ObjectMeta: weirMeta("registry")})},
+		task{"image tags read", toolkit.ImageAutomation, d.isReady(&imagev1.ImageRepository{ObjectMeta: weirMeta("web")})},
+		task{"image policy", toolkit.ImageAutomation, d.policy("1.0.0")},
+		task{"image automation", toolkit.ImageAutomation, d.isReady(&imagev1.ImageUpdateAutomation{ObjectMeta: weirMeta("shop")})},
 	)
 	if err != nil {
 		return err
@@ -125,13 +126,13 @@ func (d *demo) showCommit(ctx context.Context, w *worktree) error {
 		return err
 	}
 	return d.table(ctx, at,
-		task{"Git revision fetched", sourceController, d.fetched("shop", hash)},
-		task{"objects applied", kustomizeController, func(ctx context.Context) (string, bool, error) {
+		task{"Git revision fetched", toolkit.Source, d.fetched("shop", hash)},
+		task{"objects applied", toolkit.Kustomize, func(ctx context.Context) (string, bool, error) {
 			var config corev1.ConfigMap
 			err := d.client.Get(ctx, client.ObjectKey{Namespace: appNamespace, Name: app}, &config)
 			return "ConfigMap web says " + config.Data["greeting"], config.Data["greeting"] == "good morning", err
 		}},
-		task{"healthy", kustomizeController, d.healthy(hash, 3)},
+		task{"healthy", toolkit.Kustomize, d.healthy(hash, 3)},
 	)
 }
 
@@ -148,7 +149,7 @@ func (d *demo) showDrift(ctx context.Context, _ *worktree) error {
 	if err := d.scale(ctx, key, 7); err != nil {
 		return err
 	}
-	err := d.table(ctx, at, task{"replicas are 3 again", kustomizeController,
+	err := d.table(ctx, at, task{"replicas are 3 again", toolkit.Kustomize,
 		d.deployment(func(v *appsv1.Deployment) bool { return *v.Spec.Replicas == 3 })})
 	if err != nil {
 		return err
@@ -157,7 +158,7 @@ func (d *demo) showDrift(ctx context.Context, _ *worktree) error {
 	if err := d.client.Delete(ctx, &service); err != nil {
 		return err
 	}
-	return d.table(ctx, at, task{"the Service is back", kustomizeController, func(ctx context.Context) (string, bool, error) {
+	return d.table(ctx, at, task{"the Service is back", toolkit.Kustomize, func(ctx context.Context) (string, bool, error) {
 		var fresh corev1.Service
 		err := d.client.Get(ctx, key, &fresh)
 		return "Service " + app + ", created anew", err == nil && fresh.UID != gone, err
@@ -182,9 +183,9 @@ func (d *demo) showImage(ctx context.Context, w *worktree) error {
 		return fmt.Errorf("webhook of the registry: %w", err)
 	}
 	err := d.table(ctx, at,
-		task{"tag found by the policy", imageController, d.policy("1.1.0")},
-		task{"commit pushed", imageController, d.committed(":1.1.0")},
-		task{"rolled out", kustomizeController, d.rolledOut(":1.1.0")},
+		task{"tag found by the policy", toolkit.ImageAutomation, d.policy("1.1.0")},
+		task{"commit pushed", toolkit.ImageAutomation, d.committed(":1.1.0")},
+		task{"rolled out", toolkit.Kustomize, d.rolledOut(":1.1.0")},
 	)
 	if err != nil {
 		return err
@@ -241,8 +242,8 @@ func (d *demo) showFailure(ctx context.Context, w *worktree) error {
 	}
 	var lines []string
 	err = d.table(ctx, at,
-		task{"commit refused", kustomizeController, d.refused("80800")},
-		task{"alert delivered", notificationController, func(context.Context) (string, bool, error) {
+		task{"commit refused", toolkit.Kustomize, d.refused("80800")},
+		task{"alert delivered", toolkit.Notification, func(context.Context) (string, bool, error) {
 			select {
 			case m := <-d.slack.Messages:
 				lines = m.Lines()
@@ -251,7 +252,7 @@ func (d *demo) showFailure(ctx context.Context, w *worktree) error {
 				return "no message", false, nil
 			}
 		}},
-		task{"the application runs on", kustomizeController, d.deployment(func(v *appsv1.Deployment) bool {
+		task{"the application runs on", toolkit.Kustomize, d.deployment(func(v *appsv1.Deployment) bool {
 			return v.Spec.Template.Spec.Containers[0].Ports[0].ContainerPort == 8080 && v.Status.AvailableReplicas == 3
 		})},
 	)
@@ -271,8 +272,8 @@ func (d *demo) showRevert(ctx context.Context, w *worktree) error {
 		return err
 	}
 	return d.table(ctx, at,
-		task{"Git revision fetched", sourceController, d.fetched("shop", hash)},
-		task{"healthy", kustomizeController, d.healthy(hash, 3)},
+		task{"Git revision fetched", toolkit.Source, d.fetched("shop", hash)},
+		task{"healthy", toolkit.Kustomize, d.healthy(hash, 3)},
 	)
 }
 

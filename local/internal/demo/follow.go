@@ -10,7 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	kustomizev1 "github.com/weirhq/weir/api/kustomize/v1"
-	"github.com/weirhq/weir/local/internal/child"
+	"github.com/weirhq/weir/internal/toolkit"
 )
 
 // followInterval is how often what went on is looked up after the demonstration.
@@ -19,7 +19,7 @@ const followInterval = 500 * time.Millisecond
 // usage says what can be done now.
 func (d *demo) usage() {
 	d.board.Title("Everything stays up until Ctrl-C")
-	d.board.Note("export KUBECONFIG=%s", d.kubeconfig)
+	d.board.Note("export KUBECONFIG=%s", d.controlPlane.Kubeconfig)
 	d.board.Note("kubectl get gitrepositories,kustomizations,imagepolicies -A")
 	if d.Repo == "" {
 		d.board.Note("kubectl -n %s get all       (Pods are simulated: nothing runs, so there is nothing to open in a browser)", appNamespace)
@@ -58,10 +58,10 @@ func (d *demo) follow(ctx context.Context) error {
 }
 
 // lost returns a process that has ended, or nil.
-func (d *demo) lost() *child.Process {
-	all := []*child.Process{d.controlPlane}
-	for _, p := range d.controllers {
-		all = append(all, p)
+func (d *demo) lost() *toolkit.Process {
+	all := []*toolkit.Process{d.controlPlane.Process}
+	for _, name := range toolkit.All {
+		all = append(all, d.controllers.Process(name))
 	}
 	for _, p := range all {
 		select {

@@ -15,6 +15,7 @@ import (
 
 	kustomizev1 "github.com/weirhq/weir/api/kustomize/v1"
 	sourcev1 "github.com/weirhq/weir/api/source/v1"
+	"github.com/weirhq/weir/internal/toolkit"
 )
 
 // ownName names the objects that follow a repository that was given.
@@ -45,9 +46,9 @@ func (d *demo) showRepository(ctx context.Context) error {
 		return err
 	}
 	err = d.table(ctx, began,
-		task{"Git revision fetched", sourceController, d.isReady(&sourcev1.GitRepository{ObjectMeta: weirMeta(ownName)})},
-		task{"objects applied", kustomizeController, d.inventoried},
-		task{"healthy", kustomizeController, d.ownHealthy},
+		task{"Git revision fetched", toolkit.Source, d.isReady(&sourcev1.GitRepository{ObjectMeta: weirMeta(ownName)})},
+		task{"objects applied", toolkit.Kustomize, d.inventoried},
+		task{"healthy", toolkit.Kustomize, d.ownHealthy},
 	)
 	if err != nil {
 		return d.stayFor(ctx, err)
@@ -219,7 +220,7 @@ func (d *demo) showOwnDrift(ctx context.Context, refs []ref) error {
 		if err := d.scale(ctx, key, int(want)+4); err != nil {
 			return err
 		}
-		return d.table(ctx, began, task{fmt.Sprintf("replicas are %d again", want), kustomizeController, func(ctx context.Context) (string, bool, error) {
+		return d.table(ctx, began, task{fmt.Sprintf("replicas are %d again", want), toolkit.Kustomize, func(ctx context.Context) (string, bool, error) {
 			err := d.client.Get(ctx, key, &deployment)
 			return fmt.Sprintf("replicas: %d", *deployment.Spec.Replicas), *deployment.Spec.Replicas == want, err
 		}})

@@ -53,7 +53,7 @@ func (d *demo) wait(ctx context.Context, row *board.Row, controller string, look
 	defer cancel()
 	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
-	p := d.controllers[controller]
+	p := d.controllers.Process(controller)
 	last := "nothing"
 	for {
 		seen, done, err := look(ctx)

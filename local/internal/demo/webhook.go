@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	notificationv1 "github.com/weirhq/weir/api/notification/v1"
+	"github.com/weirhq/weir/internal/toolkit"
 )
 
 // webhookTimeout bounds a call of a receiver.
@@ -117,5 +118,5 @@ func (d *demo) receiverURL(ctx context.Context, name string) (string, error) {
 	if err := d.client.Get(ctx, client.ObjectKey{Namespace: Namespace, Name: name}, &r); err != nil {
 		return "", err
 	}
-	return "http://" + d.addresses.receiver + r.Status.WebhookPath, nil
+	return "http://" + d.controllers.Address(toolkit.Notification, "webhooks") + r.Status.WebhookPath, nil
 }

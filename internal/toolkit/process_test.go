@@ -1,4 +1,4 @@
-package child_test
+package toolkit
 
 import (
 	"fmt"
@@ -8,8 +8,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"github.com/weirhq/weir/local/internal/child"
 )
 
 // TestMain makes the test binary a program that ends when it is asked to, when a test starts it as such.
@@ -33,7 +31,7 @@ func TestStopAsksAndKeepsTheLog(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := child.Start(child.Options{Name: "program", Path: self, Env: []string{"CHILD_TEST=1"}, Dir: t.TempDir()})
+	p, err := StartProcess(ProcessOptions{Name: "program", Path: self, Env: []string{"CHILD_TEST=1"}, LogDir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +54,7 @@ func TestStopAsksAndKeepsTheLog(t *testing.T) {
 }
 
 func TestStartNamesWhatIsMissing(t *testing.T) {
-	_, err := child.Start(child.Options{Name: "program", Path: "/no/such/program", Dir: t.TempDir()})
+	_, err := StartProcess(ProcessOptions{Name: "program", Path: "/no/such/program", LogDir: t.TempDir()})
 	if err == nil || !strings.Contains(err.Error(), "starting program") {
 		t.Errorf("error = %v, want one that names the program", err)
 	}
