@@ -15,6 +15,7 @@ import (
 	"github.com/weirhq/weir/internal/events"
 	"github.com/weirhq/weir/internal/loop"
 	"github.com/weirhq/weir/internal/registry"
+	"github.com/weirhq/weir/source-controller/internal/cloudlogin"
 	"github.com/weirhq/weir/source-controller/internal/signature"
 )
 
@@ -33,6 +34,7 @@ type Options struct {
 	Fetcher  *artifact.Fetcher // unpacks layers
 	Registry *registry.Client
 	Public   *signature.Public // the trusted root of keyless signatures that name none
+	Logins   *cloudlogin.Logins
 }
 
 // Reconciler is the loop.Worker of OCIRepositories.

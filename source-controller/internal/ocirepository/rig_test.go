@@ -42,6 +42,7 @@ import (
 	"github.com/weirhq/weir/internal/process"
 	"github.com/weirhq/weir/internal/registry"
 	"github.com/weirhq/weir/internal/testenv"
+	"github.com/weirhq/weir/source-controller/internal/cloudlogin"
 	"github.com/weirhq/weir/source-controller/internal/signature"
 )
 
@@ -118,7 +119,9 @@ func (g *rig) restart() {
 	limits.Dir = g.storage + "/.weir/unpacked"
 	fetcher, err := artifact.NewFetcher(limits)
 	must(g.t, err)
-	g.o = Options{Client: g.c, Recorder: g.env.Recorder, Store: store, Fetcher: fetcher, Registry: &registry.Client{}, Public: &signature.Public{URL: "http://127.0.0.1:1"}}
+	logins, err := cloudlogin.New(cloudlogin.Options{Client: g.c})
+	must(g.t, err)
+	g.o = Options{Client: g.c, Logins: logins, Recorder: g.env.Recorder, Store: store, Fetcher: fetcher, Registry: &registry.Client{}, Public: &signature.Public{URL: "http://127.0.0.1:1"}}
 	g.r = loop.New[*sourcev1.OCIRepository](g.env, New(g.o))
 }
 

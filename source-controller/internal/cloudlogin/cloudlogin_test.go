@@ -1,0 +1,315 @@
+package cloudlogin
+
+import (
+	"bufio"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/base64"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"math/big"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+)
+
+// authority signs for every host of the stand-ins. The programs' libraries trust
+// it because it is the system's only one.
+var authority struct {
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+}
+
+func TestMain(m *testing.M) {
+	if err := trustOurselves(); err != nil {
+		log.Fatal(err)
+	}
+	code := m.Run()
+	os.Remove(os.Getenv("SSL_CERT_FILE"))
+	os.Exit(code)
+}
+
+func trustOurselves() (err error) {
+	if authority.key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
+		return err
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, IsCA: true, BasicConstraintsValid: true,
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageCertSign}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, authority.key.Public(), authority.key)
+	if err != nil {
+		return err
+	}
+	if authority.cert, err = x509.ParseCertificate(der); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp("", "authority-*.pem")
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := pem.Encode(f, &pem.Block{Type: "CERTIFICATE", Bytes: der}); err != nil {
+		return err
+	}
+	return errors.Join(os.Setenv("SSL_CERT_FILE", f.Name()), os.Setenv("SSL_CERT_DIR", os.DevNull))
+}
+
+// internet is a proxy behind which handlers stand for hosts.
+type internet struct {
+	hosts map[string]http.HandlerFunc
+
+	mu    sync.Mutex
+	asked []string
+}
+
+func (n *internet) start(t *testing.T) *url.URL {
+	t.Helper()
+	s := httptest.NewServer(n)
+	t.Cleanup(s.Close)
+	u, err := url.Parse(s.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u
+}
+
+// ServeHTTP answers CONNECT, and then for the host that was asked for.
+func (n *internet) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	host := r.URL.Hostname()
+	handler, found := n.hosts[host]
+	n.mu.Lock()
+	n.asked = append(n.asked, host)
+	n.mu.Unlock()
+	if r.Method != http.MethodConnect || !found {
+		http.Error(w, "no such host", http.StatusBadGateway)
+		return
+	}
+	conn, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, "HTTP/1.1 200 OK\r\n\r\n"); err != nil {
+		return
+	}
+	certificate, err := certificateOf(host)
+	if err != nil {
+		return
+	}
+	secure := tls.Server(conn, &tls.Config{Certificates: []tls.Certificate{certificate}})
+	in := bufio.NewReader(secure)
+	request, err := http.ReadRequest(in)
+	if err != nil {
+		return
+	}
+	answer := httptest.NewRecorder()
+	handler(answer, request)
+	result := answer.Result()
+	result.Close = true // one request a connection is enough here
+	_ = result.Write(secure)
+}
+
+func certificateOf(host string) (tls.Certificate, error) {
+	template := &x509.Certificate{SerialNumber: big.NewInt(time.Now().UnixNano()), DNSNames: []string{host},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, authority.cert, authority.key.Public(), authority.key)
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: authority.key}, err
+}
+
+// login logs in, and again: the second time the first answer must do.
+func login(t *testing.T, r Request, repository string) (authn.AuthConfig, error) {
+	t.Helper()
+	l, err := New(Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Repository, err = name.NewRepository(repository); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	got, err := l.Get(ctx, r)
+	if err != nil {
+		return got, err
+	}
+	again, err := l.Get(ctx, r)
+	if err != nil || again != got {
+		t.Errorf("the second login gave something else: %v", err)
+	}
+	return got, nil
+}
+
+func TestAWS(t *testing.T) {
+	t.Setenv("AWS_ACCESS_KEY_ID", "AKIATEST")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "secret-access-key")
+	t.Setenv("AWS_CA_BUNDLE", "")
+	t.Setenv("AWS_SESSION_TOKEN", "")
+	calls := 0
+	n := &internet{hosts: map[string]http.HandlerFunc{"api.ecr.eu-west-1.amazonaws.com": func(w http.ResponseWriter, r *http.Request) {
+		calls++
+		if !strings.HasPrefix(r.Header.Get("Authorization"), "AWS4-HMAC-SHA256 Credential=AKIATEST/") || !strings.HasSuffix(r.Header.Get("X-Amz-Target"), ".GetAuthorizationToken") {
+			w.WriteHeader(http.StatusForbidden)
+			return
+		}
+		w.Header().Set("Content-Type", "application/x-amz-json-1.1")
+		fmt.Fprintf(w, `{"authorizationData":[{"authorizationToken":%q,"expiresAt":%d}]}`,
+			base64.StdEncoding.EncodeToString([]byte("AWS:ecr-password")), time.Now().Add(12*time.Hour).Unix())
+	}}}
+	got, err := login(t, Request{Provider: "aws", Proxy: n.start(t)}, "123456789012.dkr.ecr.eu-west-1.amazonaws.com/app")
+	if err != nil || got != (authn.AuthConfig{Username: "AWS", Password: "ecr-password"}) {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	if calls != 1 {
+		t.Errorf("two logins cost %d calls, want 1", calls)
+	}
+}
+
+func TestGCP(t *testing.T) {
+	calls := 0
+	metadata := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Metadata-Flavor", "Google")
+		switch {
+		case r.Header.Get("Metadata-Flavor") != "Google":
+			w.WriteHeader(http.StatusForbidden)
+		case strings.HasSuffix(r.URL.Path, "/service-accounts/default/token"):
+			calls++
+			w.Header().Set("Content-Type", "application/json")
+			fmt.Fprint(w, `{"access_token":"google-token","expires_in":3600,"token_type":"Bearer"}`)
+		}
+	}))
+	defer metadata.Close()
+	t.Setenv("GCE_METADATA_HOST", strings.TrimPrefix(metadata.URL, "http://"))
+	t.Setenv("GOOGLE_APPLICATION_CREDENTIALS", "")
+	t.Setenv("HOME", t.TempDir())
+	got, err := login(t, Request{Provider: "gcp"}, "europe-west1-docker.pkg.dev/project/app")
+	if err != nil || got != (authn.AuthConfig{Username: "oauth2accesstoken", Password: "google-token"}) {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	if calls != 1 {
+		t.Errorf("two logins cost %d calls, want 1", calls)
+	}
+}
+
+func TestAzure(t *testing.T) {
+	t.Setenv("AZURE_TENANT_ID", "11111111-2222-3333-4444-555555555555")
+	t.Setenv("AZURE_CLIENT_ID", "66666666-7777-8888-9999-000000000000")
+	t.Setenv("AZURE_CLIENT_SECRET", "client-secret")
+	t.Setenv("AZURE_AUTHORITY_HOST", "")
+	const tenant = "https://login.microsoftonline.com/11111111-2222-3333-4444-555555555555"
+	part := func(v any) string {
+		data, err := json.Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return base64.RawURLEncoding.EncodeToString(data)
+	}
+	refresh := part(map[string]string{"alg": "HS256", "typ": "JWT"}) + "." + part(map[string]any{"exp": time.Now().Add(3 * time.Hour).Unix()}) + ".c2ln"
+	exchanges := 0
+	answer := func(w http.ResponseWriter, v any) {
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(v)
+	}
+	n := &internet{hosts: map[string]http.HandlerFunc{
+		"login.microsoftonline.com": func(w http.ResponseWriter, r *http.Request) {
+			switch {
+			case strings.HasSuffix(r.URL.Path, "/discovery/instance"):
+				answer(w, map[string]any{"tenant_discovery_endpoint": tenant + "/v2.0/.well-known/openid-configuration", "metadata": []any{}})
+			case strings.HasSuffix(r.URL.Path, "/.well-known/openid-configuration"):
+				answer(w, map[string]any{"token_endpoint": tenant + "/oauth2/v2.0/token", "authorization_endpoint": tenant + "/oauth2/v2.0/authorize", "issuer": tenant + "/v2.0"})
+			default:
+				if r.PostFormValue("client_secret") != "client-secret" {
+					w.WriteHeader(http.StatusUnauthorized)
+					return
+				}
+				answer(w, map[string]any{"access_token": "entra-token", "expires_in": 3600, "token_type": "Bearer"})
+			}
+		},
+		"team.azurecr.io": func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path != "/oauth2/exchange" || r.PostFormValue("access_token") != "entra-token" || r.PostFormValue("service") != "team.azurecr.io" {
+				w.WriteHeader(http.StatusUnauthorized)
+				return
+			}
+			exchanges++
+			answer(w, map[string]any{"refresh_token": refresh})
+		},
+	}}
+	got, err := login(t, Request{Provider: "azure", Proxy: n.start(t)}, "team.azurecr.io/app")
+	if err != nil || got.Password+got.IdentityToken != refresh {
+		t.Errorf("got %+v, %v; asked %q", got, err, n.asked)
+	}
+	if exchanges != 1 {
+		t.Errorf("two logins cost %d exchanges, want 1", exchanges)
+	}
+}
+
+// TestRefused asserts that a provider which says no is reported, with nothing
+// secret in it.
+func TestRefused(t *testing.T) {
+	t.Setenv("AWS_ACCESS_KEY_ID", "AKIATEST")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "secret-access-key")
+	t.Setenv("AWS_CA_BUNDLE", "")
+	n := &internet{hosts: map[string]http.HandlerFunc{"api.ecr.eu-west-1.amazonaws.com": func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/x-amz-json-1.1")
+		w.WriteHeader(http.StatusBadRequest)
+		fmt.Fprint(w, `{"__type":"AccessDeniedException","message":"not authorized to perform ecr:GetAuthorizationToken"}`)
+	}}}
+	_, err := login(t, Request{Provider: "aws", Proxy: n.start(t)}, "123456789012.dkr.ecr.eu-west-1.amazonaws.com/app")
+	if !errors.Is(err, ErrLogin) || !strings.Contains(err.Error(), "ecr:GetAuthorizationToken") || strings.Contains(err.Error(), "secret-access-key") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestHosts asserts that a token goes to hosts of its provider only.
+func TestHosts(t *testing.T) {
+	for provider, hosts := range map[string]map[string]bool{
+		"aws": {
+			"123456789012.dkr.ecr.eu-west-1.amazonaws.com": true, "123456789012.dkr.ecr-fips.us-gov-west-1.amazonaws.com": true,
+			"123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn": true, "123456789012.dkr-ecr.eu-west-1.on.aws": true, "public.ecr.aws": true,
+			"123456789012.dkr.ecr.eu-west-1.amazonaws.com.evil.test": false, "evil.test": false, "evil.test:443": false,
+			"123456789012.dkr.ecr.eu-west-1.amazonaws.com:8443": false, "x.123456789012.dkr.ecr.eu-west-1.amazonaws.com": false,
+			"123456789012.dkr.ecr.evil.test/.amazonaws.com": false,
+		},
+		"azure": {
+			"team.azurecr.io": true, "team.azurecr.cn": true, "team.geo.azurecr.io": true,
+			"azurecr.io": false, "team.azurecr.io.evil.test": false, "evil.test#.azurecr.io": false, "teamazurecr.io": false,
+		},
+		"gcp": {
+			"gcr.io": true, "eu.gcr.io": true, "europe-west1-docker.pkg.dev": true, "docker.s3nsregistry.fr": true,
+			"evilgcr.io": false, "gcr.io.evil.test": false, "evil.test/x-docker.pkg.dev": false, "evil.test-docker.pkg.dev": false,
+		},
+	} {
+		for host, want := range hosts {
+			if got := providers[provider].hosts.MatchString(host); got != want {
+				t.Errorf("%s: %q is allowed: %t, want %t", provider, host, got, want)
+			}
+		}
+	}
+	for provider, repository := range map[string]string{"aws": "ghcr.io/org/app", "azure": "ghcr.io/org/app", "gcp": "ghcr.io/org/app", "generic": "ghcr.io/org/app"} {
+		if _, err := login(t, Request{Provider: provider}, repository); !errors.Is(err, ErrRegistry) {
+			t.Errorf("%s: got %v, want ErrRegistry", provider, err)
+		}
+	}
+}
+
+// TestGate asserts that somebody else's identity is used only where that is allowed.
+func TestGate(t *testing.T) {
+	if _, err := login(t, Request{Provider: "gcp", Namespace: "ns", ServiceAccount: "robot"}, "gcr.io/project/app"); !errors.Is(err, ErrGate) {
+		t.Errorf("got %v, want ErrGate", err)
+	}
+}
