@@ -66,8 +66,9 @@ func (o *options) manager(p *Program, scheme *runtime.Scheme) (ctrl.Manager, err
 		},
 		Client: client.Options{Cache: &client.CacheOptions{
 			// A cache of all Secrets of a cluster would be the largest thing
-			// in memory, and the one worth stealing.
-			DisableFor: []client.Object{&corev1.Secret{}, &corev1.ConfigMap{}},
+			// in memory, and the one worth stealing. No role allows to list
+			// service accounts.
+			DisableFor: []client.Object{&corev1.Secret{}, &corev1.ConfigMap{}, &corev1.ServiceAccount{}},
 		}},
 	})
 	if err != nil {

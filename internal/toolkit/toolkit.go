@@ -26,7 +26,8 @@ const (
 // All lists the programs in the order in which they are started.
 var All = []string{Notification, Source, Kustomize, ImageAutomation}
 
-// Options of a Toolkit. BinDir, WorkDir and Kubeconfig are required.
+// Options of a Toolkit. BinDir, WorkDir and Kubeconfig are required; Kubeconfigs
+// for all programs do instead of the last.
 type Options struct {
 	// BinDir holds the programs.
 	BinDir string
@@ -34,6 +35,9 @@ type Options struct {
 	WorkDir string
 	// Kubeconfig says which cluster they work on.
 	Kubeconfig string
+	// Kubeconfigs are used instead of Kubeconfig by the programs they name:
+	// each then works as a user of its own.
+	Kubeconfigs map[string]string
 	// Namespace is where they think they run; "" means "default".
 	Namespace string
 	// Programs to run; nil runs all.
@@ -114,9 +118,13 @@ func (t *Toolkit) Run(name string) error {
 	if _, err := os.Stat(path); err != nil {
 		return fmt.Errorf("no %s in %q: run make build first", name, t.o.BinDir)
 	}
+	kubeconfig := t.o.Kubeconfig
+	if own := t.o.Kubeconfigs[name]; own != "" {
+		kubeconfig = own
+	}
 	p, err := StartProcess(ProcessOptions{
 		Name: name, Path: path, Args: t.flags(name, data), LogDir: logs,
-		Env: []string{"KUBECONFIG=" + t.o.Kubeconfig, "TMPDIR=" + t.TempDir(name), "RUNTIME_NAMESPACE=" + t.o.Namespace},
+		Env: []string{"KUBECONFIG=" + kubeconfig, "TMPDIR=" + t.TempDir(name), "RUNTIME_NAMESPACE=" + t.o.Namespace},
 	})
 	if err != nil {
 		return err
