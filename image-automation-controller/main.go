@@ -44,7 +44,7 @@ func main() {
 		AddToScheme: []func(*runtime.Scheme) error{imagev1.AddToScheme, sourcev1.AddToScheme},
 		Kinds:       []client.Object{&imagev1.ImageRepository{}, &imagev1.ImagePolicy{}, &imagev1.ImageUpdateAutomation{}},
 		Flags:       o.bind,
-		Inert:       []string{"storage-value-log-file-size", "storage-compression-threshold", "gc-interval", "token-cache-max-size", "token-cache-max-duration"},
+		Inert:       []string{"storage-value-log-file-size", "storage-compression-threshold", "gc-interval"},
 		Gates: map[string]bool{
 			gitForcePushBranch: true,
 			// The object database makes the next three pointless: they choose

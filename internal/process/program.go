@@ -8,6 +8,7 @@ package process
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -55,6 +56,16 @@ type Program struct {
 	Receiver bool
 	// Setup builds the parts and registers them with env.Manager.
 	Setup func(ctx context.Context, env *Env) error
+}
+
+// inertMark is the value of an inert flag that is given without one.
+const inertMark = "true"
+
+// inert names the flags that mean nothing to this version of p. Those of the
+// token cache are common to all programs: tokens are kept with the connection
+// they belong to.
+func (p *Program) inert() []string {
+	return append([]string{"token-cache-max-size", "token-cache-max-duration"}, p.Inert...)
 }
 
 // Env is what Setup gets.
@@ -119,10 +130,6 @@ func (o *options) bind(fs *pflag.FlagSet, p *Program) {
 	fs.DurationVar(&o.requeueDependency, "requeue-dependency", 30*time.Second, "How long to wait at most before looking at a dependency again.")
 	fs.StringVar(&o.defaultServiceAccount, "default-service-account", "", "The service account that acts for objects that name none.")
 	fs.StringToStringVar(&o.gates, "feature-gates", nil, "Feature gates, as name=true or name=false.")
-	for _, name := range p.Inert {
-		fs.String(name, "", "Accepted for compatibility; it means nothing to this version.")
-		fs.Lookup(name).NoOptDefVal = "true"
-	}
 	o.acl.BindFlags(fs)
 	o.kube.BindFlags(fs)
 	o.election.BindFlags(fs)
@@ -132,6 +139,13 @@ func (o *options) bind(fs *pflag.FlagSet, p *Program) {
 	o.jitter.BindFlags(fs)
 	if p.Flags != nil {
 		p.Flags(fs)
+	}
+	for _, name := range p.inert() {
+		if fs.Lookup(name) != nil {
+			continue // the program gives it a meaning
+		}
+		fs.String(name, "", "Accepted for compatibility; it means nothing to this version.")
+		fs.Lookup(name).NoOptDefVal = inertMark
 	}
 }
 
@@ -171,15 +185,15 @@ func run(ctx context.Context, p *Program, args []string) error {
 	fs := pflag.NewFlagSet(p.Name, pflag.ContinueOnError)
 	o.bind(fs, p)
 	if err := fs.Parse(args); err != nil {
-		if err == pflag.ErrHelp {
+		if errors.Is(err, pflag.ErrHelp) {
 			return nil
 		}
 		return fmt.Errorf("%w (--help lists the flags)", err)
 	}
 	logger.SetLogger(logger.NewLogger(o.log))
 	log := ctrl.Log.WithName("setup")
-	for _, name := range p.Inert {
-		if f := fs.Lookup(name); f.Changed {
+	for _, name := range p.inert() {
+		if f := fs.Lookup(name); f.Changed && f.NoOptDefVal == inertMark {
 			log.Info("a flag was accepted that means nothing to this version", "flag", "--"+name)
 		}
 	}

@@ -1,0 +1,60 @@
+package process
+
+import (
+	"testing"
+
+	"github.com/spf13/pflag"
+)
+
+func TestFlagsOfTheWireAPI(t *testing.T) {
+	var o options
+	own := 0
+	p := &Program{
+		Name: "some-controller", Concurrent: 7, Inert: []string{"helm-cache-ttl"},
+		Flags: func(fs *pflag.FlagSet) { fs.IntVar(&own, "token-cache-max-size", 100, "") },
+	}
+	fs := pflag.NewFlagSet(p.Name, pflag.ContinueOnError)
+	o.bind(fs, p)
+	for _, name := range []string{
+		"metrics-addr", "health-addr", "events-addr", "concurrent", "log-level", "log-encoding", "enable-leader-election",
+		"leader-election-release-on-cancel", "leader-election-lease-duration", "leader-election-renew-deadline",
+		"leader-election-retry-period", "kube-api-qps", "kube-api-burst", "watch-all-namespaces", "watch-label-selector",
+		"watch-configs-label-selector", "min-retry-delay", "max-retry-delay", "interval-jitter-percentage", "requeue-dependency",
+		"default-service-account", "no-cross-namespace-refs", "feature-gates",
+	} {
+		if fs.Lookup(name) == nil {
+			t.Errorf("--%s is missing", name)
+		}
+	}
+	if err := fs.Parse([]string{"--helm-cache-ttl=15m", "--token-cache-max-duration", "1h", "--token-cache-max-size=5", "--concurrent=3"}); err != nil {
+		t.Fatal(err)
+	}
+	if own != 5 || o.concurrent != 3 || fs.Lookup("metrics-addr").DefValue != ":8080" || fs.Lookup("health-addr").DefValue != ":9440" {
+		t.Errorf("own = %d, concurrent = %d, metrics %s, health %s", own, o.concurrent, fs.Lookup("metrics-addr").DefValue, fs.Lookup("health-addr").DefValue)
+	}
+}
+
+func TestFeatureGates(t *testing.T) {
+	defaults := map[string]bool{"A": true, "B": false}
+	for name, tt := range map[string]struct {
+		gates map[string]string
+		want  map[string]bool // nil: refused
+	}{
+		"none":       {nil, map[string]bool{"A": true, "B": false}},
+		"set":        {map[string]string{"A": "false", "B": "true"}, map[string]bool{"A": false, "B": true}},
+		"unknown":    {map[string]string{"C": "true"}, nil},
+		"not a bool": {map[string]string{"A": "maybe"}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := (&options{gates: tt.gates}).features(defaults)
+			if (err != nil) != (tt.want == nil) {
+				t.Fatalf("error = %v", err)
+			}
+			for gate, on := range tt.want {
+				if got[gate] != on {
+					t.Errorf("gate %s = %v, want %v", gate, got[gate], on)
+				}
+			}
+		})
+	}
+}
