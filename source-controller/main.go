@@ -1,5 +1,5 @@
-// Source-controller publishes the content of Git repositories as artifacts that
-// the other controllers read.
+// Source-controller publishes the content of Git repositories and of registries as
+// artifacts that the other controllers read.
 package main
 
 import (
@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/fluxcd/pkg/auth"
 	"github.com/spf13/pflag"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -17,8 +18,12 @@ import (
 	"github.com/weirhq/weir/internal/artifact"
 	"github.com/weirhq/weir/internal/gitrepo"
 	"github.com/weirhq/weir/internal/process"
+	"github.com/weirhq/weir/internal/registry"
+	"github.com/weirhq/weir/source-controller/internal/cloudlogin"
 	"github.com/weirhq/weir/source-controller/internal/fileserver"
 	"github.com/weirhq/weir/source-controller/internal/gitrepository"
+	"github.com/weirhq/weir/source-controller/internal/ocirepository"
+	"github.com/weirhq/weir/source-controller/internal/signature"
 )
 
 // options are the flags of this program.
@@ -28,6 +33,8 @@ type options struct {
 	retentionRecords                         int
 	digestAlgo                               string
 	kexAlgos, hostKeyAlgos                   []string
+	tokenCacheSize                           int
+	tokenCacheDuration                       time.Duration
 }
 
 func (o *options) bind(fs *pflag.FlagSet) {
@@ -39,6 +46,8 @@ func (o *options) bind(fs *pflag.FlagSet) {
 	fs.StringVar(&o.digestAlgo, "artifact-digest-algo", "sha256", "The digest algorithm of artifacts: sha1, sha256, sha384, sha512 or blake3.")
 	fs.StringSliceVar(&o.kexAlgos, "ssh-kex-algos", nil, "The key exchange algorithms offered to SSH servers, by preference; the library's by default.")
 	fs.StringSliceVar(&o.hostKeyAlgos, "ssh-hostkey-algos", nil, "The host key algorithms accepted of SSH servers, by preference; the library's by default.")
+	fs.IntVar(&o.tokenCacheSize, "token-cache-max-size", 100, "How many credentials of cloud providers are kept.")
+	fs.DurationVar(&o.tokenCacheDuration, "token-cache-max-duration", time.Hour, "How long a credential of a cloud provider is used; an hour at the most.")
 }
 
 func environment(name, fallback string) string {
@@ -54,7 +63,8 @@ func main() {
 		Name:        "source-controller",
 		Concurrent:  2,
 		AddToScheme: []func(*runtime.Scheme) error{sourcev1.AddToScheme},
-		Kinds:       []client.Object{&sourcev1.GitRepository{}},
+		Kinds:       []client.Object{&sourcev1.GitRepository{}, &sourcev1.OCIRepository{}},
+		Gates:       map[string]bool{auth.FeatureGateObjectLevelWorkloadIdentity: false},
 		Flags:       o.bind,
 		Setup:       o.setup,
 	})
@@ -85,10 +95,34 @@ func (o *options) setup(ctx context.Context, env *process.Env) error {
 	if err := env.Manager.Add(fileserver.New(o.storageAddr, store.Handler(), env.Log.WithName("file-server"))); err != nil {
 		return err
 	}
-	return gitrepository.New(gitrepository.Options{
+	err = gitrepository.New(gitrepository.Options{
 		Client: env.Manager.GetClient(), Recorder: env.Recorder, Store: store, Fetcher: fetcher, Mirrors: mirrors,
 		RequeueDependency: env.RequeueDependency,
 	}).Setup(ctx, env)
+	if err != nil {
+		return err
+	}
+	logins, err := o.logins(env)
+	if err != nil {
+		return err
+	}
+	return ocirepository.New(ocirepository.Options{
+		Client: env.Manager.GetAPIReader(), Recorder: env.Recorder, Store: store, Fetcher: fetcher,
+		Registry: &registry.Client{}, Public: &signature.Public{}, Logins: logins,
+	}).Setup(env)
+}
+
+// logins prepares logging in with workload identities. Its client has no cache:
+// one of all service accounts would be for a few of them.
+func (o *options) logins(env *process.Env) (*cloudlogin.Logins, error) {
+	if env.Enabled(auth.FeatureGateObjectLevelWorkloadIdentity) {
+		auth.EnableObjectLevelWorkloadIdentity()
+	}
+	direct, err := client.New(env.Manager.GetConfig(), client.Options{Scheme: env.Manager.GetScheme()})
+	if err != nil {
+		return nil, err
+	}
+	return cloudlogin.New(cloudlogin.Options{Client: direct, MaxTokens: o.tokenCacheSize, MaxDuration: o.tokenCacheDuration})
 }
 
 // advertised returns the host[:port] that goes into the URLs of artifacts.
