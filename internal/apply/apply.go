@@ -28,14 +28,17 @@ type task struct {
 	dirt     *dirt
 	force    bool
 	defined  bool // the Set holds the definition of its kind
+	ignored  []pointer
 
-	payload payload
-	fresh   bool                          // it does not exist yet
-	live    *metav1.PartialObjectMetadata // as it is in the cluster, when that was read
-	pending bool                          // an apply is due
-	going   bool                          // the answer says that the object is being deleted
-	uid     types.UID                     // of the answer
-	change  Change
+	payload    payload
+	fresh      bool                          // it does not exist yet
+	live       *metav1.PartialObjectMetadata // as it is in the cluster, when that was read
+	pending    bool                          // an apply is due
+	version    string                        // of the object when its ignored fields were read
+	generation int64                         // and its generation
+	going      bool                          // the answer says that the object is being deleted
+	uid        types.UID                     // of the answer
+	change     Change
 }
 
 // fail returns an error about the task's object.
@@ -128,6 +131,11 @@ func (a *Applier) check(ctx context.Context, t *task) error {
 	var err error
 	if t.payload, err = a.newPayload(t.object, t.ref, t.owner); err != nil {
 		return t.fail("reading", err)
+	}
+	if len(t.ignored) > 0 && t.step != look {
+		if err := a.leaveOut(ctx, t); err != nil {
+			return t.fail("reading", err)
+		}
 	}
 	switch t.step {
 	case look:

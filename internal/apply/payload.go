@@ -66,8 +66,17 @@ func leftovers(m *metav1.PartialObjectMetadata) bool {
 // payload is an object as it is sent.
 type payload struct {
 	json    []byte
+	whole   []byte // with the ignored fields, when json is without
 	marks   drift.Marks
 	expires bool
+}
+
+// complete is the payload with all its fields, for an object that is made anew.
+func (p *payload) complete() []byte {
+	if p.whole != nil {
+		return p.whole
+	}
+	return p.json
 }
 
 // sumOf names the payload that newPayload makes for an owner, without making it.

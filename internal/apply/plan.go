@@ -90,7 +90,8 @@ func (p *plan) task(ctx context.Context, i int) (*task, error) {
 		ref.Namespace = ""
 	}
 	t := &task{object: o, ref: *ref, owner: p.set.Owner, resource: r, key: drift.KeyOf(ref.Namespace, ref.Name),
-		sum: sumOf(o, p.set.Owner), change: Change{Ref: *ref}}
+		ignored: p.set.Ignore.of(o), change: Change{Ref: *ref}}
+	t.sum = sumWith(sumOf(o, p.set.Owner), t.ignored)
 	if it := r.item(t.key); p.items[it] {
 		return nil, &fieldError{"the object is in the source twice"}
 	} else {

@@ -15,6 +15,8 @@ type Set struct {
 	// Recheck asks the API server about every object, also about those of which
 	// the watch says that they are as they were applied.
 	Recheck bool
+	// Ignore names fields that are left to others.
+	Ignore Ignore
 }
 
 // Actions of a Change.

@@ -58,6 +58,9 @@ func (a *Applier) conclude(t *task, m *metav1.PartialObjectMetadata) {
 	switch {
 	case t.fresh, t.known && t.row.UID != pr.UID:
 		t.change.Action = Created
+	case t.untouched(m):
+		t.change.Action = Unchanged
+		return
 	case t.known && unchanged(t.row.Print, pr):
 		t.change.Action = Unchanged
 		if t.dirt != nil && t.dirt.verdict == drift.Foreign { // what is to be stripped stays: not again at once
@@ -234,7 +237,7 @@ func (a *Applier) get(ctx context.Context, t *task) (*metav1.PartialObjectMetada
 // the API server looks for it after everything else was accepted.
 func (a *Applier) recreatable(ctx context.Context, t *task, refused error) error {
 	var u unstructured.Unstructured
-	if err := json.Unmarshal(t.payload.json, &u.Object); err != nil {
+	if err := json.Unmarshal(t.payload.complete(), &u.Object); err != nil {
 		return t.fail("apply", err)
 	}
 	_, err := a.full.Resource(a.served(t)).Namespace(t.ref.Namespace).Create(ctx, &u,
@@ -266,5 +269,5 @@ func (a *Applier) recreate(ctx context.Context, t *task, refused error) (*metav1
 		}
 	}
 	t.fresh = true
-	return a.patch(ctx, t, t.payload.json, false)
+	return a.patch(ctx, t, t.payload.complete(), false)
 }

@@ -87,6 +87,10 @@ func (r *Reconciler) Reconcile(ctx context.Context, k *kustomizev1.Kustomization
 	if err != nil {
 		return loop.Done{}, loop.Stall(meta.InvalidCELExpressionReason, err)
 	}
+	rules, err := ignored(k)
+	if err != nil {
+		return loop.Done{}, loop.Stall(meta.ReconciliationFailedReason, err)
+	}
 	source, err := r.source(ctx, k)
 	if err != nil {
 		return loop.Done{}, err
@@ -102,14 +106,14 @@ func (r *Reconciler) Reconcile(ctx context.Context, k *kustomizev1.Kustomization
 	if err != nil {
 		return loop.Done{}, r.failed(k, source, "", start, err)
 	}
-	if r.canWait(k, source, built) {
-		return loop.Done{}, loop.ErrLater
-	}
 	applier, err := r.applier(bounded, k)
 	if err != nil {
-		return loop.Done{}, err
+		return loop.Done{}, r.failed(k, source, built.Digest, start, err)
 	}
-	changes, err := r.apply(bounded, k, source, applier, built)
+	if r.canWait(k, source, applier, built) {
+		return loop.Done{}, loop.ErrLater
+	}
+	changes, err := r.apply(bounded, k, source, applier, built, rules)
 	if err != nil {
 		return loop.Done{}, r.failed(k, source, built.Digest, start, err)
 	}
@@ -156,13 +160,13 @@ func (r *Reconciler) build(ctx context.Context, k *kustomizev1.Kustomization, s 
 // canWait reports whether all there is to do for a new revision is to note it
 // in status, because nothing of k changed. Those whose objects did change go
 // first, however many others follow the same source.
-func (r *Reconciler) canWait(k *kustomizev1.Kustomization, s *source, built *build.Result) bool {
+func (r *Reconciler) canWait(k *kustomizev1.Kustomization, s *source, a *apply.Applier, built *build.Result) bool {
 	m := r.recall(k)
 	asked, _ := meta.ReconcileAnnotationValue(k.GetAnnotations())
 	switch {
 	case k.Status.LastAppliedRevision == s.artifact.Revision, m.deferred == s.artifact.Revision,
 		m.applied != built.Digest, m.generation != k.Generation, asked != k.Status.LastHandledReconcileAt,
-		len(r.Cluster.Drifted(client.ObjectKeyFromObject(k))) > 0:
+		len(a.Drifted(client.ObjectKeyFromObject(k))) > 0:
 		return false
 	}
 	m.deferred = s.artifact.Revision

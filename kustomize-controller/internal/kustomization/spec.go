@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	kustomizev1 "github.com/weirhq/weir/api/kustomize/v1"
+	"github.com/weirhq/weir/internal/apply"
 	"github.com/weirhq/weir/internal/build"
 	"github.com/weirhq/weir/internal/loop"
 	"github.com/weirhq/weir/internal/secrets"
@@ -28,7 +29,6 @@ func unsupported(k *kustomizev1.Kustomization) error {
 		set   bool
 	}{
 		{"spec.decryption.serviceAccountName", k.Spec.Decryption != nil && k.Spec.Decryption.ServiceAccountName != ""},
-		{"spec.ignore", len(k.Spec.Ignore) > 0},
 	} {
 		if f.set {
 			return fmt.Errorf("%s is not supported by this version; nothing was applied: remove the field or use a version that supports it", f.field)
@@ -77,6 +77,23 @@ func (r *Reconciler) spec(ctx context.Context, k *kustomizev1.Kustomization) (bu
 		Always:    k.Spec.PostBuild.SubstituteStrategy == kustomizev1.SubstituteStrategyAlways,
 	}
 	return s, nil
+}
+
+// ignored compiles spec.ignore.
+func ignored(k *kustomizev1.Kustomization) (apply.Ignore, error) {
+	rules := make([]apply.IgnoreRule, len(k.Spec.Ignore))
+	for i, r := range k.Spec.Ignore {
+		rules[i].Paths = r.Paths
+		if s := r.Target; s != nil {
+			rules[i].Selector = &apply.Selector{Group: s.Group, Version: s.Version, Kind: s.Kind, Name: s.Name,
+				Namespace: s.Namespace, AnnotationSelector: s.AnnotationSelector, LabelSelector: s.LabelSelector}
+		}
+	}
+	out, err := apply.NewIgnore(rules)
+	if err != nil {
+		return out, fmt.Errorf("spec.ignore%w", err)
+	}
+	return out, nil
 }
 
 // decryptionKeys collects the keys of spec.decryption: those of its Secret and,

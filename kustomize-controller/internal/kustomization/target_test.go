@@ -36,11 +36,11 @@ type another struct {
 
 func startAnother(g *rig) *another {
 	g.Helper()
-	far, err := toolkit.StartControlPlane(g.Context(), binDir, g.TempDir())
+	far, err := toolkit.StartControlPlane(g.Context(), toolkit.ControlPlaneOptions{Program: filepath.Join(binDir, "weir-local"), Dir: g.TempDir()})
 	if err != nil {
 		g.Fatal(err)
 	}
-	g.Cleanup(far.Stop)
+	g.Cleanup(func() { _ = far.Stop() })
 	kubeconfig, err := os.ReadFile(far.Kubeconfig)
 	if err != nil {
 		g.Fatal(err)
