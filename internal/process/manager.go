@@ -10,6 +10,7 @@ import (
 	"github.com/fluxcd/pkg/runtime/leaderelection"
 	"github.com/fluxcd/pkg/runtime/pprof"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -29,7 +30,12 @@ func (o *options) manager(p *Program, scheme *runtime.Scheme) (ctrl.Manager, err
 	if err != nil {
 		return nil, fmt.Errorf("--watch-label-selector: %w", err)
 	}
-	byObject := map[client.Object]cache.ByObject{}
+	configs, err := labels.Parse(o.watch.ConfigsLabelSelector)
+	if err != nil {
+		return nil, fmt.Errorf("--watch-configs-label-selector: %w", err)
+	}
+	// What is cached of these is for watching only, and the API server selects it.
+	byObject := map[client.Object]cache.ByObject{&corev1.Secret{}: {Label: configs}, &corev1.ConfigMap{}: {Label: configs}}
 	for _, kind := range p.Kinds {
 		byObject[kind] = cache.ByObject{Label: selector}
 	}

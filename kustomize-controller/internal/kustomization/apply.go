@@ -94,16 +94,24 @@ func (r *Reconciler) recheck(k *kustomizev1.Kustomization, a *apply.Applier, own
 // and one for corrections.
 func (r *Reconciler) tellChanges(k *kustomizev1.Kustomization, s *source, changes []apply.Change) {
 	var released, corrected []string
+	grouped := map[string][]string{}
 	for _, c := range changes {
 		switch {
 		case c.Action == apply.Unchanged, c.Action == apply.Skipped:
 		case c.Drift:
 			corrected = append(corrected, correction(c))
+		case r.GroupChanges:
+			grouped[c.Action] = append(grouped[c.Action], c.Ref.String())
 		default:
 			released = append(released, c.Ref.String()+" "+c.Action)
 		}
 		if c.From.Name != "" {
 			released = append(released, fmt.Sprintf("%s taken over from Kustomization %s", c.Ref, c.From))
+		}
+	}
+	for _, action := range []string{apply.Deleted, apply.Configured, apply.Created} {
+		if names := grouped[action]; len(names) > 0 {
+			released = slices.Insert(released, 0, action+":\n- "+strings.Join(names, "\n- "))
 		}
 	}
 	if len(released) > 0 {

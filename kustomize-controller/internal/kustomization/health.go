@@ -57,9 +57,9 @@ func (r *Reconciler) health(ctx context.Context, k *kustomizev1.Kustomization, s
 	}
 	waited, timeout := time.Since(m.waiting), k.GetTimeout()
 	switch {
-	case len(health.Failed) > 0:
+	case len(health.Failed) > 0 && (!r.PatientHealth || waited >= timeout):
 		return verdict{}, r.unhealthy(k, m, fmt.Errorf("health check failed: %s", list(health.Failed)))
-	case len(health.Pending) == 0:
+	case len(health.Pending)+len(health.Failed) == 0:
 		m.waiting = time.Time{}
 		if !apimeta.IsStatusConditionTrue(k.Status.Conditions, meta.HealthyCondition) {
 			passed := fmt.Sprintf("Health check passed in %s", waited.Round(time.Millisecond))

@@ -41,6 +41,17 @@ type Options struct {
 	// AdditiveReadiness makes spec.dependsOn[].readyExpr an addition to the usual
 	// test of readiness, instead of taking its place.
 	AdditiveReadiness bool
+	// WatchConfigs makes changes of ConfigMaps and Secrets bring back those that
+	// read them.
+	WatchConfigs bool
+	// ExternalArtifacts allows sources of that kind.
+	ExternalArtifacts bool
+	// FreshSources reads sources from the API server instead of the cache.
+	FreshSources bool
+	// GroupChanges tells changes grouped by what was done.
+	GroupChanges bool
+	// PatientHealth waits for the timeout even when an object has failed.
+	PatientHealth bool
 	// AgeSecret holds age identities for all Kustomizations that decrypt.
 	AgeSecret types.NamespacedName
 	// KubeconfigAccount is the service account that tokens for other clusters are

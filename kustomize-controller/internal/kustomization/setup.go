@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/fluxcd/pkg/apis/meta"
+	corev1 "k8s.io/api/core/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -14,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	kustomizev1 "github.com/weirhq/weir/api/kustomize/v1"
+	sourcev1 "github.com/weirhq/weir/api/source/v1"
 	"github.com/weirhq/weir/internal/loop"
 	"github.com/weirhq/weir/internal/process"
 )
@@ -23,6 +25,7 @@ const (
 	bySource     = "spec.sourceRef"
 	byDependency = "spec.dependsOn"
 	byExpression = "spec.dependsOn.readyExpr"
+	byConfig     = "configs"
 )
 
 // Setup registers the reconciler with env. bell rings for Kustomizations
@@ -35,19 +38,27 @@ func (r *Reconciler) Setup(ctx context.Context, env *process.Env, bell *loop.Bel
 			return err
 		}
 	}
-	c, err := ctrl.NewControllerManagedBy(env.Manager).
+	b := ctrl.NewControllerManagedBy(env.Manager).
 		For(&kustomizev1.Kustomization{}, builder.WithPredicates(loop.Triggers())).
 		Watches(&kustomizev1.Kustomization{},
 							r.usersBy(byDependency, ""), builder.WithPredicates(readinessChanged())).
 		Watches(&kustomizev1.Kustomization{}, // an expression may look at any field
 			r.usersBy(byExpression, ""), builder.WithPredicates(predicate.ResourceVersionChangedPredicate{})).
 		WatchesRawSource(bell).
-		WithOptions(env.Controller()).
-		Build(loop.New(env, r))
+		WithOptions(env.Controller())
+	if r.WatchConfigs {
+		// Metadata alone, and only of those that the manager's cache selects.
+		b.WatchesMetadata(&corev1.Secret{}, r.usersBy(byConfig, "Secret/"), builder.WithPredicates(predicate.ResourceVersionChangedPredicate{})).
+			WatchesMetadata(&corev1.ConfigMap{}, r.usersBy(byConfig, "ConfigMap/"), builder.WithPredicates(predicate.ResourceVersionChangedPredicate{}))
+	}
+	c, err := b.Build(loop.New(env, r))
 	if err != nil {
 		return err
 	}
 	for kind, make := range producers {
+		if kind == sourcev1.ExternalArtifactKind && !r.ExternalArtifacts {
+			continue
+		}
 		if err := loop.WatchWhenServed(env, c, make(), r.usersBy(bySource, kind+"/"), artifactChanged()); err != nil {
 			return err
 		}
@@ -66,6 +77,7 @@ var indexes = map[string]func(*kustomizev1.Kustomization) []string{
 		}
 		return keys
 	},
+	byConfig: configKeys,
 	byExpression: func(k *kustomizev1.Kustomization) (keys []string) {
 		for i, key := range dependencyKeys(k) {
 			if k.Spec.DependsOn[i].ReadyExpr != "" {
@@ -74,6 +86,26 @@ var indexes = map[string]func(*kustomizev1.Kustomization) []string{
 		}
 		return keys
 	},
+}
+
+// configKeys names the ConfigMaps and Secrets that k reads.
+func configKeys(k *kustomizev1.Kustomization) (keys []string) {
+	add := func(kind, name string) { keys = append(keys, kind+"/"+k.Namespace+"/"+name) }
+	if p := k.Spec.PostBuild; p != nil {
+		for _, ref := range p.SubstituteFrom {
+			add(ref.Kind, ref.Name)
+		}
+	}
+	if d := k.Spec.Decryption; d != nil && d.SecretRef != nil {
+		add("Secret", d.SecretRef.Name)
+	}
+	if c := k.Spec.KubeConfig; c != nil && c.SecretRef != nil {
+		add("Secret", c.SecretRef.Name)
+	}
+	if c := k.Spec.KubeConfig; c != nil && c.ConfigMapRef != nil {
+		add("ConfigMap", c.ConfigMapRef.Name)
+	}
+	return keys
 }
 
 // usersBy brings the Kustomizations that an index names for an object, whose

@@ -30,6 +30,8 @@ var producers = map[string]func() producer{
 	sourcev1.GitRepositoryKind: func() producer { return &sourcev1.GitRepository{} },
 	sourcev1.OCIRepositoryKind: func() producer { return &sourcev1.OCIRepository{} },
 	sourcev1.BucketKind:        func() producer { return &sourcev1.Bucket{} },
+
+	sourcev1.ExternalArtifactKind: func() producer { return &sourcev1.ExternalArtifact{} }, // behind a gate
 }
 
 // source is where a Kustomization gets its files from.
@@ -69,12 +71,20 @@ func (r *Reconciler) source(ctx context.Context, k *kustomizev1.Kustomization) (
 			"can't access %q: references to other namespaces are not allowed on this cluster; use a source in namespace %q", s, k.Namespace))
 	}
 	make, ok := producers[s.kind]
+	if s.kind == sourcev1.ExternalArtifactKind && !r.ExternalArtifacts {
+		return nil, loop.Stall(meta.FeatureGateDisabledReason, fmt.Errorf(
+			"spec.sourceRef.kind %q needs the feature gate ExternalArtifact of the controller", s.kind))
+	}
 	if !ok {
 		return nil, loop.Stall(meta.FeatureGateDisabledReason, fmt.Errorf(
 			"spec.sourceRef.kind %q is not supported by this version; use GitRepository, OCIRepository or Bucket", s.kind))
 	}
 	obj := make()
-	err := r.Client.Get(ctx, s.key, obj)
+	var reader client.Reader = r.Client
+	if r.FreshSources {
+		reader = r.Live
+	}
+	err := reader.Get(ctx, s.key, obj)
 	switch {
 	case apierrors.IsNotFound(err):
 		return nil, loop.Wait(meta.ArtifactFailedReason, r.RequeueDependency, fmt.Errorf("source %q not found: create it or correct spec.sourceRef", s))

@@ -1,0 +1,82 @@
+package kustomization
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/fluxcd/pkg/apis/kustomize"
+	"github.com/fluxcd/pkg/apis/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	kustomizev1 "github.com/weirhq/weir/api/kustomize/v1"
+	sourcev1 "github.com/weirhq/weir/api/source/v1"
+)
+
+func TestExternalArtifactsAreBehindAGate(t *testing.T) {
+	g := newRig(t)
+	g.publish("v1", map[string]string{"app/a.yaml": configMap("a", "1")})
+	repo := &sourcev1.GitRepository{}
+	if err := g.Get(g.Context(), g.key("source"), repo); err != nil {
+		t.Fatal(err)
+	}
+	external := &sourcev1.ExternalArtifact{ObjectMeta: metav1.ObjectMeta{Name: "made", Namespace: g.ns}}
+	if err := g.Create(g.Context(), external); err != nil {
+		t.Fatal(err)
+	}
+	external.Status.Artifact = repo.Status.Artifact
+	if err := g.Status().Update(g.Context(), external); err != nil {
+		t.Fatal(err)
+	}
+	g.kustomization("app", func(s *kustomizev1.KustomizationSpec) {
+		s.SourceRef = kustomizev1.CrossNamespaceSourceReference{Kind: sourcev1.ExternalArtifactKind, Name: "made"}
+	})
+	k, _ := g.reconcile("app")
+	g.wantReady(k, metav1.ConditionFalse, meta.FeatureGateDisabledReason)
+	g.o.ExternalArtifacts, g.o.FreshSources = true, true
+	g.restart()
+	k, _ = g.reconcile("app")
+	g.wantReady(k, metav1.ConditionTrue, meta.ReconciliationSucceededReason)
+}
+
+func TestGroupedChanges(t *testing.T) {
+	g := newRig(t)
+	g.o.GroupChanges = true
+	g.restart()
+	g.publish("v1", map[string]string{"app/a.yaml": configMap("a", "1"), "app/b.yaml": configMap("b", "1")})
+	g.kustomization("app", nil)
+	g.reconcile("app")
+	want := "created:\n- ConfigMap/" + g.ns + "/a\n- ConfigMap/" + g.ns + "/b"
+	if told := strings.Join(g.told(), "\n"); !strings.Contains(told, want) {
+		t.Errorf("events are\n%s\nwant\n%s", told, want)
+	}
+}
+
+// brokenRule says that a ConfigMap with the value "broken" has failed.
+var brokenRule = []kustomize.CustomHealthCheck{{APIVersion: "v1", HealthCheckExpressions: kustomize.HealthCheckExpressions{
+	Current: "data.value == 'up'", Failed: "data.value == 'broken'",
+}}}
+
+func TestFailedObjectsCanBeWaitedFor(t *testing.T) {
+	for name, patient := range map[string]bool{"fail fast": false, "patient": true} {
+		t.Run(name, func(t *testing.T) {
+			g := newRig(t)
+			g.o.PatientHealth = patient
+			g.restart()
+			g.publish("v1", map[string]string{"app/a.yaml": configMap("a", "broken")})
+			g.kustomization("app", func(s *kustomizev1.KustomizationSpec) {
+				s.Wait = true
+				s.HealthCheckExprs = brokenRule
+			})
+			k, _ := g.reconcile("app")
+			if !patient {
+				g.wantReady(k, metav1.ConditionFalse, meta.HealthCheckFailedReason)
+				return
+			}
+			g.wantReady(k, metav1.ConditionUnknown, meta.ProgressingReason)
+			g.worker.recall(k).waiting = time.Now().Add(-time.Hour)
+			k, _ = g.reconcile("app")
+			g.wantReady(k, metav1.ConditionFalse, meta.HealthCheckFailedReason)
+		})
+	}
+}
