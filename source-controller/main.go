@@ -108,7 +108,7 @@ func (o *options) setup(ctx context.Context, env *process.Env) error {
 	}
 	return ocirepository.New(ocirepository.Options{
 		Client: env.Manager.GetAPIReader(), Recorder: env.Recorder, Store: store, Fetcher: fetcher,
-		Registry: &registry.Client{}, Public: &signature.Public{}, Logins: logins,
+		Registry: &registry.Client{}, Public: &signature.Public{}, Logins: logins, Pulls: env.Concurrent,
 	}).Setup(env)
 }
 

@@ -128,7 +128,7 @@ func identify(parts ...any) (key, error) {
 
 func newTransport(a Access) (*guard, error) {
 	base := http.DefaultTransport.(*http.Transport).Clone()
-	base.MaxIdleConnsPerHost = 2
+	base.MaxIdleConnsPerHost = 16
 	base.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
 	if a.CA != nil {
 		base.TLSClientConfig.RootCAs = x509.NewCertPool()

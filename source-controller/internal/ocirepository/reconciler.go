@@ -35,36 +35,33 @@ type Options struct {
 	Registry *registry.Client
 	Public   *signature.Public // the trusted root of keyless signatures that name none
 	Logins   *cloudlogin.Logins
+	Pulls    int // objects that are verified, pulled and packed at once; 0 means 1
 }
 
-// Reconciler is the loop.Worker of OCIRepositories.
-type Reconciler struct{ o Options }
+// Reconciler is the loop.Worker of OCIRepositories. Looking at a registry is waiting,
+// so many objects do that at once; what comes after it is work, for Options.Pulls
+// objects at once.
+type Reconciler struct {
+	o     Options
+	turns chan struct{}
+}
 
 // New returns a Reconciler.
-func New(o Options) *Reconciler { return &Reconciler{o: o} }
+func New(o Options) *Reconciler {
+	return &Reconciler{o: o, turns: make(chan struct{}, max(1, o.Pulls))}
+}
 
 // Reconcile publishes the layer of the artifact that spec.ref stands for.
 func (r *Reconciler) Reconcile(ctx context.Context, repo *sourcev1.OCIRepository) (loop.Done, error) {
 	before := repo.Status.Artifact
 	r.checkStorage(repo)
-	ctx, cancel := context.WithTimeoutCause(ctx, timeout(repo), errTimeout)
-	defer cancel()
-
-	access, err := r.access(ctx, repo)
+	access, revision, err := r.look(ctx, repo)
 	if err != nil {
-		return loop.Done{}, failure(ctx, repo, err)
+		return loop.Done{}, err
 	}
-	revision, err := r.resolve(ctx, access, repo.Spec.Reference)
-	if err != nil {
-		return loop.Done{}, failure(ctx, repo, err)
-	}
-	if err := r.verify(ctx, repo, access, revision); err != nil {
-		return loop.Done{}, failure(ctx, repo, err)
-	}
-	if !upToDate(repo, revision) {
-		loop.Progress(ctx, fmt.Sprintf("pulling revision '%s'", revision))
-		if err := r.publish(ctx, repo, access, revision); err != nil {
-			return loop.Done{}, failure(ctx, repo, err)
+	if !upToDate(repo, revision) || !verified(repo, revision) {
+		if err := r.renew(ctx, repo, access, revision); err != nil {
+			return loop.Done{}, err
 		}
 		r.collect(repo, before)
 	}
@@ -73,6 +70,46 @@ func (r *Reconciler) Reconcile(ctx context.Context, repo *sourcev1.OCIRepository
 	}
 	repo.Status.Artifact.URL = r.o.Store.URL(repo.Status.Artifact.Path)
 	return announced(repo, before), nil
+}
+
+// look finds what the reference stands for now, and how to get at it.
+func (r *Reconciler) look(ctx context.Context, repo *sourcev1.OCIRepository) (registry.Access, revision, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout(repo), errTimeout)
+	defer cancel()
+	access, err := r.access(ctx, repo)
+	if err != nil {
+		return access, revision{}, failure(ctx, repo, err)
+	}
+	rev, err := r.resolve(ctx, access, repo.Spec.Reference)
+	if err != nil {
+		return access, rev, failure(ctx, repo, err)
+	}
+	return access, rev, nil
+}
+
+// renew verifies and publishes the revision as far as that is not done, when it is
+// its turn.
+func (r *Reconciler) renew(ctx context.Context, repo *sourcev1.OCIRepository, access registry.Access, revision revision) error {
+	loop.Progress(ctx, fmt.Sprintf("waiting to pull revision '%s'", revision))
+	select {
+	case r.turns <- struct{}{}:
+		defer func() { <-r.turns }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout(repo), errTimeout)
+	defer cancel()
+	if err := r.verify(ctx, repo, access, revision); err != nil {
+		return failure(ctx, repo, err)
+	}
+	if upToDate(repo, revision) {
+		return nil
+	}
+	loop.Progress(ctx, fmt.Sprintf("pulling revision '%s'", revision))
+	if err := r.publish(ctx, repo, access, revision); err != nil {
+		return failure(ctx, repo, err)
+	}
+	return nil
 }
 
 // Finalize removes what was published.

@@ -9,10 +9,16 @@ import (
 	"github.com/weirhq/weir/internal/process"
 )
 
+// looks is how many objects are looked at at once: a thousand of them at an
+// interval of a minute and 200 ms each keep four busy, and the rest is for slow ones.
+const looks = 32
+
 // Setup registers the kind with the manager of env.
 func (r *Reconciler) Setup(env *process.Env) error {
+	o := env.Controller()
+	o.MaxConcurrentReconciles = max(o.MaxConcurrentReconciles, looks)
 	return ctrl.NewControllerManagedBy(env.Manager).
 		For(&sourcev1.OCIRepository{}, builder.WithPredicates(loop.Triggers())).
-		WithOptions(env.Controller()).
+		WithOptions(o).
 		Complete(loop.New[*sourcev1.OCIRepository](env, r))
 }

@@ -36,8 +36,7 @@ func (r *Reconciler) verify(ctx context.Context, repo *sourcev1.OCIRepository, a
 		apimeta.RemoveStatusCondition(conditions, sourcev1.SourceVerifiedCondition)
 		return nil
 	}
-	message := fmt.Sprintf("verified signature of revision %s", revision)
-	if repo.Status.Artifact.HasRevision(revision.String()) && verified(repo, message) {
+	if upToDate(repo, revision) && verified(repo, revision) {
 		return nil
 	}
 	verifier, err := r.verifier(ctx, repo)
@@ -59,15 +58,22 @@ func (r *Reconciler) verify(ctx context.Context, repo *sourcev1.OCIRepository, a
 	}
 	apimeta.SetStatusCondition(conditions, metav1.Condition{
 		Type: sourcev1.SourceVerifiedCondition, Status: metav1.ConditionTrue, ObservedGeneration: repo.Generation,
-		Reason: meta.SucceededReason, Message: message,
+		Reason: meta.SucceededReason, Message: verifiedMessage(revision),
 	})
 	return nil
 }
 
-// verified tells whether the condition says message about this spec.
-func verified(repo *sourcev1.OCIRepository, message string) bool {
+// verified tells whether the condition says what it must of this revision and spec.
+func verified(repo *sourcev1.OCIRepository, revision revision) bool {
 	c := apimeta.FindStatusCondition(repo.Status.Conditions, sourcev1.SourceVerifiedCondition)
-	return c != nil && c.Status == metav1.ConditionTrue && c.ObservedGeneration == repo.Generation && c.Message == message
+	if repo.Spec.Verify == nil {
+		return c == nil
+	}
+	return c != nil && c.Status == metav1.ConditionTrue && c.ObservedGeneration == repo.Generation && c.Message == verifiedMessage(revision)
+}
+
+func verifiedMessage(revision revision) string {
+	return fmt.Sprintf("verified signature of revision %s", revision)
 }
 
 // verifier reads whom spec.verify trusts.
