@@ -150,7 +150,7 @@ func TestProgram(t *testing.T) {
 	create(t, c,
 		&corev1.Secret{ObjectMeta: in, StringData: map[string]string{"token": token, "address": slack.URL}},
 		&notificationv1beta3.Provider{ObjectMeta: in, Spec: notificationv1beta3.ProviderSpec{Type: "slack", Channel: "ops", SecretRef: &meta.LocalObjectReference{Name: "demo"}}},
-		&notificationv1beta3.Provider{ObjectMeta: bad, Spec: notificationv1beta3.ProviderSpec{Type: "zulip"}},
+		&notificationv1beta3.Provider{ObjectMeta: bad, Spec: notificationv1beta3.ProviderSpec{Type: "nats"}},
 		alertOf(in), alertOf(bad),
 		&sourcev1.GitRepository{ObjectMeta: in, Spec: sourcev1.GitRepositorySpec{URL: "https://example.com/x"}},
 		receiverOf(in, "github"), receiverOf(bad, "nexus"))
@@ -162,7 +162,7 @@ func TestProgram(t *testing.T) {
 		watchFor(t, c, &corev1.EventList{}, ns, func(obj runtime.Object) bool {
 			e, ok := obj.(*corev1.Event)
 			return ok && e.InvolvedObject.Name == "unbuilt" && e.InvolvedObject.Kind == "Alert" &&
-				e.Reason == "NotificationDispatchFailed" && strings.Contains(e.Message, `"zulip"`)
+				e.Reason == "NotificationDispatchFailed" && strings.Contains(e.Message, `"nats"`)
 		})
 	})
 	t.Run("a receiver that is not built stalls", func(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 type Failure struct {
 	Final bool          // no further attempt with the same event can succeed
 	After time.Duration // the destination asks to be left alone so long; 0 = it did not say
+	Code  int           // the HTTP status of the answer; 0 = there was none
 	Err   error
 }
 
@@ -32,4 +33,12 @@ func RetryAfter(err error) time.Duration {
 		return 0
 	}
 	return f.After
+}
+
+// codeOf returns the HTTP status of the answer that err tells of, or 0.
+func codeOf(err error) int {
+	if f, ok := errors.AsType[*Failure](err); ok {
+		return f.Code
+	}
+	return 0
 }

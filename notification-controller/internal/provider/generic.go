@@ -2,7 +2,6 @@ package provider
 
 import (
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -39,12 +38,7 @@ func (g *generic) Send(ctx context.Context, event *eventv1.Event) error {
 // Authorization that its token, or its username and password, make.
 func (g *generic) header(event *eventv1.Event) http.Header {
 	h := http.Header{}
-	switch {
-	case g.target.Token != "":
-		h.Set("Authorization", "Bearer "+g.target.Token)
-	case g.target.Login != "":
-		h.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(g.target.Login+":"+g.target.Password)))
-	}
+	g.target.authorize(h)
 	for name, value := range g.target.Headers {
 		h.Set(name, value)
 	}

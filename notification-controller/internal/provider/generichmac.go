@@ -25,8 +25,8 @@ func newGenericHMAC(t Target) (Sender, error) {
 	if err != nil {
 		return nil, err
 	}
-	if t.Token == "" {
-		return nil, fmt.Errorf("%w: the key \"token\" of the secret is missing or empty", ErrInvalid)
+	if err := t.needToken(); err != nil {
+		return nil, err
 	}
 	return &genericHMAC{to: to, target: t}, nil
 }

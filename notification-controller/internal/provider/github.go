@@ -2,39 +2,45 @@ package provider
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
-
-	eventv1 "github.com/fluxcd/pkg/apis/event/v1beta1"
-	"github.com/fluxcd/pkg/apis/meta"
 )
 
-const (
-	// githubDescription is the longest description that GitHub takes.
-	githubDescription = 140
-	// githubStatuses bounds the list of statuses that is read, in bytes: one
-	// hundred of them are well below.
-	githubStatuses = 1 << 20
-)
+// githubDescription is the longest description that GitHub takes.
+const githubDescription = 140
 
-// github sets the status of the commit that an event is about.
+// github keeps commit statuses in a repository of GitHub.
 // https://docs.github.com/rest/commits/statuses
 type github struct {
 	api    *url.URL // of the repository
 	target Target
 }
 
+// githubStatus is a status of GitHub, and of Gitea, which took it over.
 type githubStatus struct {
 	State       string `json:"state"`
 	Context     string `json:"context"`
 	Description string `json:"description"`
 }
 
+var githubStates = [...]string{statePending: "pending", stateSuccess: "success", stateFailure: "failure"}
+
+func githubStatusOf(s commitStatus) githubStatus {
+	return githubStatus{State: githubStates[s.State], Context: s.Context, Description: s.Description}
+}
+
 func newGitHub(t Target) (Sender, error) {
+	g, err := newGitHubAPI(t)
+	if err != nil {
+		return nil, err
+	}
+	return newStatusSender(t, g, githubDescription)
+}
+
+// newGitHubAPI checks what everything at GitHub needs.
+func newGitHubAPI(t Target) (*github, error) {
 	api, err := githubAPI(t.Address)
 	if err != nil {
 		return nil, err
@@ -42,11 +48,8 @@ func newGitHub(t Target) (Sender, error) {
 	if t.GitHubApp {
 		return nil, fmt.Errorf("authentication as a GitHub App (key \"githubAppID\") is %w: give the secret a key \"token\"", ErrUnsupported)
 	}
-	if t.Token == "" {
-		return nil, fmt.Errorf("%w: the key \"token\" of the secret is missing or empty", ErrInvalid)
-	}
-	if t.CommitStatusExpr != "" {
-		return nil, fmt.Errorf("spec.commitStatusExpr is %w: remove it to get the default status name", ErrUnsupported)
+	if err := t.needToken(); err != nil {
+		return nil, err
 	}
 	return &github{api: api, target: t}, nil
 }
@@ -54,13 +57,9 @@ func newGitHub(t Target) (Sender, error) {
 // githubAPI maps the address of a repository to that of its API: a host of
 // its own for github.com, a path for GitHub Enterprise Server.
 func githubAPI(address string) (*url.URL, error) {
-	u, err := parseAddress(address)
+	u, owner, name, err := repositoryOf(address)
 	if err != nil {
 		return nil, err
-	}
-	owner, name, ok := strings.Cut(strings.TrimSuffix(strings.Trim(u.Path, "/"), ".git"), "/")
-	if !ok || owner == "" || name == "" || strings.Contains(name, "/") {
-		return nil, fmt.Errorf("%w: the address is no repository of the form https://<host>/<owner>/<name>", ErrInvalid)
 	}
 	api := &url.URL{Scheme: u.Scheme, Host: u.Host, Path: "/api/v3"}
 	if strings.EqualFold(u.Hostname(), "github.com") {
@@ -69,52 +68,45 @@ func githubAPI(address string) (*url.URL, error) {
 	return api.JoinPath("repos", owner, name), nil
 }
 
-func (g *github) Send(ctx context.Context, event *eventv1.Event) error {
-	if event.HasReason(meta.ProgressingReason) {
-		return nil
-	}
-	commit, err := commitOf(event)
-	if errors.Is(err, errNoRevision) {
-		return nil
-	}
+// repositoryOf splits an address of the form https://<host>/<owner>/<name>.
+func repositoryOf(address string) (u *url.URL, owner, name string, err error) {
+	u, err = parseAddress(address)
 	if err != nil {
-		return Final(err)
+		return nil, "", "", err
 	}
-	status := githubStatus{
-		State:       "success",
-		Context:     statusContext(event, g.target.UID),
-		Description: statusDescription(event, githubDescription),
+	owner, name, ok := strings.Cut(strings.TrimSuffix(strings.Trim(u.Path, "/"), ".git"), "/")
+	if !ok || owner == "" || name == "" || strings.Contains(name, "/") {
+		return nil, "", "", fmt.Errorf("%w: the address is no repository of the form https://<host>/<owner>/<name>", ErrInvalid)
 	}
-	if event.Severity == eventv1.EventSeverityError {
-		status.State = "failure"
-	}
-	there, err := g.has(ctx, commit, status)
-	if err != nil || there {
-		return err
-	}
-	_, err = postJSON(ctx, g.target.Client, g.api.JoinPath("statuses", commit), status, g.header())
-	return err
+	return u, owner, name, nil
 }
 
-// has says whether the latest status of that context is the wanted one
-// already; GitHub keeps at most a thousand statuses per commit and context.
-func (g *github) has(ctx context.Context, commit string, want githubStatus) (bool, error) {
-	list := g.api.JoinPath("commits", commit, "statuses")
+// current reads the newest hundred statuses; GitHub keeps at most a thousand
+// per commit and context.
+func (g *github) current(ctx context.Context, want commitStatus) (bool, bool, error) {
+	list := g.api.JoinPath("commits", want.Commit, "statuses")
 	list.RawQuery = "per_page=100"
-	answer, err := do(ctx, g.target.Client, http.MethodGet, list, nil, g.header(), githubStatuses)
-	if err != nil {
-		return false, err
-	}
 	var statuses []githubStatus // newest first
-	if err := json.Unmarshal(answer, &statuses); err != nil {
-		return false, &Failure{Err: fmt.Errorf("GET %s: the answer is no list of commit statuses", host(list))}
+	if err := getJSON(ctx, g.target.Client, list, g.header(), &statuses); err != nil {
+		return false, false, err
 	}
+	there, same := findStatus(statuses, githubStatusOf(want), func(a, b githubStatus) bool { return a.Context == b.Context })
+	return there, same, nil
+}
+
+// findStatus looks for the first status that is about what want is about.
+func findStatus[T comparable](statuses []T, want T, about func(a, b T) bool) (there, same bool) {
 	for _, s := range statuses {
-		if s.Context == want.Context {
-			return s == want, nil
+		if about(s, want) {
+			return true, s == want
 		}
 	}
-	return false, nil
+	return false, false
+}
+
+func (g *github) set(ctx context.Context, s commitStatus) error {
+	_, err := postJSON(ctx, g.target.Client, g.api.JoinPath("statuses", s.Commit), githubStatusOf(s), g.header())
+	return err
 }
 
 func (g *github) header() http.Header {

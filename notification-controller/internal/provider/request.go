@@ -65,6 +65,7 @@ func do(ctx context.Context, c *http.Client, method string, to *url.URL, body []
 // refusal explains an answer that is no success.
 func refusal(method string, to *url.URL, resp *http.Response, answer []byte) error {
 	f := &Failure{
+		Code:  resp.StatusCode,
 		Final: permanent(resp),
 		After: retryAfter(resp.Header, time.Now()),
 		Err:   fmt.Errorf("%s %s: answered %d %s%s", method, host(to), resp.StatusCode, http.StatusText(resp.StatusCode), quote(answer)),
@@ -133,4 +134,20 @@ func quote(answer []byte) string {
 		text = strings.ToValidUTF8(text[:maxQuoted], "") + "..."
 	}
 	return fmt.Sprintf(": %q", text)
+}
+
+// maxList bounds an answer that lists things, in bytes: a hundred statuses
+// or comments are well below.
+const maxList = 4 << 20
+
+// getJSON reads the answer to a GET request into v.
+func getJSON(ctx context.Context, c *http.Client, from *url.URL, header http.Header, v any) error {
+	answer, err := do(ctx, c, http.MethodGet, from, nil, header, maxList)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(answer, v); err != nil {
+		return &Failure{Err: fmt.Errorf("GET %s: the answer is not what this type of service answers", host(from))}
+	}
+	return nil
 }

@@ -4,10 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 
 	eventv1 "github.com/fluxcd/pkg/apis/event/v1beta1"
@@ -55,7 +53,7 @@ func (s *slack) Send(ctx context.Context, event *eventv1.Event) error {
 	if s.target.Token != "" {
 		header.Set("Authorization", "Bearer "+s.target.Token)
 	}
-	answer, err := postJSON(ctx, s.target.Client, s.to, s.message(event), header)
+	answer, err := postJSON(ctx, s.target.Client, s.to, slackMessageTo(s.target, event), header)
 	if err != nil {
 		return err
 	}
@@ -80,13 +78,15 @@ func (s *slack) check(answer []byte) error {
 	return Final(err)
 }
 
-func (s *slack) message(event *eventv1.Event) slackMessage {
-	username := s.target.Username
+// slackMessageTo makes the message; services that take Slack's messages use it
+// too.
+func slackMessageTo(t Target, event *eventv1.Event) slackMessage {
+	username := t.Username
 	if username == "" {
 		username = event.ReportingController
 	}
 	return slackMessage{
-		Channel:     s.target.Channel,
+		Channel:     t.Channel,
 		Username:    username,
 		Attachments: []slackAttachment{slackAttachmentOf(event)},
 	}
@@ -102,12 +102,12 @@ func slackAttachmentOf(event *eventv1.Event) slackAttachment {
 	if event.Severity == eventv1.EventSeverityError {
 		a.Color = "danger"
 	}
-	for _, key := range slices.Sorted(maps.Keys(event.Metadata)) {
-		value := event.Metadata[key]
-		if key != summaryKey { // the Alert's author may mention people there
+	for _, f := range factsOf(event) {
+		value := f.value
+		if f.key != summaryKey { // the Alert's author may mention people there
 			value = slackEscape(value)
 		}
-		a.Fields = append(a.Fields, slackField{Title: key, Value: value})
+		a.Fields = append(a.Fields, slackField{Title: f.key, Value: value})
 	}
 	return a
 }

@@ -1,9 +1,12 @@
 package provider
 
 import (
+	"maps"
+	"slices"
 	"strings"
 
 	eventv1 "github.com/fluxcd/pkg/apis/event/v1beta1"
+	"github.com/fluxcd/pkg/apis/meta"
 )
 
 // summaryKey is the metadata key that holds an Alert's summary.
@@ -14,4 +17,42 @@ const summaryKey = "summary"
 func objectName(event *eventv1.Event) string {
 	o := event.InvolvedObject
 	return strings.ToLower(o.Kind) + "/" + o.Name + "." + o.Namespace
+}
+
+// fact is one entry of an event's metadata.
+type fact struct{ key, value string }
+
+// factsOf returns the metadata of an event, sorted by key.
+func factsOf(event *eventv1.Event) []fact {
+	facts := make([]fact, 0, len(event.Metadata))
+	for _, key := range slices.Sorted(maps.Keys(event.Metadata)) {
+		facts = append(facts, fact{key, event.Metadata[key]})
+	}
+	return facts
+}
+
+// isError says whether an event tells of a failure.
+func isError(event *eventv1.Event) bool { return event.Severity == eventv1.EventSeverityError }
+
+// recovers says whether an event ends the trouble that an earlier error told
+// of. Work that has only begun does not.
+func recovers(event *eventv1.Event) bool {
+	return !isError(event) && !event.HasReason(meta.ProgressingReason)
+}
+
+// either returns bad for errors and good for all other events.
+func either(event *eventv1.Event, bad, good string) string {
+	if isError(event) {
+		return bad
+	}
+	return good
+}
+
+// cut shortens text to at most max bytes, at a border of characters.
+func cut(text string, max int) string {
+	if len(text) <= max {
+		return text
+	}
+	const more = "..."
+	return strings.ToValidUTF8(text[:max-len(more)], "") + more
 }

@@ -1,0 +1,68 @@
+package provider
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"testing"
+)
+
+// statuses checks what a forge is told in view of what it has: current holds
+// answers with the status of sample ("failure") and with another text
+// ("other").
+func statuses(t *testing.T, name string, current map[string]string) {
+	t.Helper()
+	answering := func(answer string) *sink {
+		return newSink(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, answer) })
+	}
+	to := answering(current["failure"])
+	if err := senderTo(t, name, to.URL).Send(context.Background(), sample()); err != nil || len(to.seen) != 1 {
+		t.Errorf("a status that is there already: %d requests, %v", len(to.seen), err)
+	}
+	to = answering(current["other"])
+	if err := senderTo(t, name, to.URL).Send(context.Background(), sample()); err != nil || len(to.seen) != 2 {
+		t.Errorf("a status that says something else: %d requests, %v", len(to.seen), err)
+	}
+	to = answering(current["failure"])
+	if err := senderTo(t, name, to.URL).Send(context.Background(), progressing()); err != nil || len(to.seen) != 1 {
+		t.Errorf("work in progress on a commit that was judged: %d requests, %v", len(to.seen), err)
+	}
+	to = newSink(t)
+	if err := senderTo(t, name, to.URL).Send(context.Background(), progressing()); err != nil || len(to.seen) != 2 {
+		t.Errorf("work in progress on a new commit: %d requests, %v", len(to.seen), err)
+	}
+	none := sample()
+	none.Metadata = nil
+	to = newSink(t)
+	if err := senderTo(t, name, to.URL).Send(context.Background(), none); err != nil || len(to.seen) != 0 {
+		t.Errorf("no revision: %d requests, %v", len(to.seen), err)
+	}
+	none.Metadata = map[string]string{"revision": "sha256:" + sha}
+	if err := senderTo(t, name, to.URL).Send(context.Background(), none); !IsFinal(err) {
+		t.Errorf("a revision that is no commit: %v", err)
+	}
+	refuses(t, name, map[string]func(*Target){
+		"no repository": func(t *Target) { t.Address = "https://git.example.com/x" },
+		"an app":        func(t *Target) { t.GitHubApp = true },
+	})
+}
+
+func TestCommitOf(t *testing.T) {
+	tests := map[string]string{
+		"main@sha1:" + sha:   sha,
+		"sha1:" + sha:        sha,
+		sha:                  sha,
+		"main/" + sha:        sha,
+		"main@sha1:0123":     "",
+		"6.0.0":              "",
+		"v1@sha256:" + sha:   "",
+		"feat/x@sha1:" + sha: sha,
+	}
+	for revision, want := range tests {
+		e := sample()
+		e.Metadata["revision"] = revision
+		if got, err := commitOf(e); got != want || (err == nil) != (want != "") {
+			t.Errorf("%s: got %q, %v", revision, got, err)
+		}
+	}
+}
