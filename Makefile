@@ -2,8 +2,6 @@
 
 SHELL := /bin/bash -o pipefail
 MODULES := api internal source-controller kustomize-controller notification-controller image-automation-controller local e2e
-CONTROLLERS := source-controller kustomize-controller notification-controller image-automation-controller
-PROGRAMS := $(addprefix bin/,$(CONTROLLERS) weir-local)
 LINTER := $(CURDIR)/bin/golangci-lint
 
 # Built programs name no folder of the machine they were built on, and are the
@@ -11,9 +9,6 @@ LINTER := $(CURDIR)/bin/golangci-lint
 # compiled twice.
 export CGO_ENABLED := 0
 export GOFLAGS := -trimpath -buildvcs=false
-
-# What the embedded API server calls itself; the version it is built from.
-KUBERNETES := $(shell sed -n 's/^\tk8s.io\/kubernetes //p' local/go.mod)
 
 # What `make run` works on: REPO is a folder, a bare repository or a URL;
 # without it, an example is made. ONCE=1 ends after the demonstration.
@@ -30,15 +25,7 @@ help: ## Say what there is to do
 
 .PHONY: build
 build: ## Build the controllers and weir-local into bin/
-	$(call say,Building the four controllers and the local control plane. The first time this compiles Kubernetes: 5 to 15 minutes on two cores.)
-	@for c in $(CONTROLLERS); do \
-		printf '%s  building %s\n' "$$(date +%H:%M:%S)" $$c; \
-		go build -ldflags '-s -w' -o bin/$$c ./$$c || exit 1; \
-	done
-	@printf '%s  building weir-local (etcd, the API server and its controllers in one program)\n' "$$(date +%H:%M:%S)"
-	@go build -ldflags '-s -w -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=$(word 2,$(subst ., ,$(KUBERNETES))) -X k8s.io/component-base/version.gitVersion=$(KUBERNETES)' -o bin/weir-local ./local
-	$(call say,Built:)
-	@ls -l $(PROGRAMS) | awk '{printf "          %-32s %6.1f MB\n", $$NF, $$5/1000000}'
+	@tools/build.sh
 
 .PHONY: run
 run: build ## Run the toolkit on an embedded control plane and show what it does
@@ -67,12 +54,12 @@ bench: build ## Measure seconds, API requests and CPU seconds of the main jobs
 FUZZTIME ?= 60s
 .PHONY: fuzz
 fuzz: ## Fuzz everything that parses bytes from outside (FUZZTIME=60s each)
-	@grep -rhoE --include='*_test.go' '^func (Fuzz[A-Za-z0-9_]*)' $(MODULES) >/dev/null || exit 0; \
-	grep -rlE --include='*_test.go' '^func Fuzz' $(MODULES) | while read -r f; do \
-		grep -oE '^func Fuzz[A-Za-z0-9_]*' $$f | sed 's/func //' | while read -r t; do \
+	@out=$$(mktemp); trap 'rm -f '$$out EXIT; \
+	for f in $$(grep -rlE --include='*_test.go' '^func Fuzz' $(MODULES)); do \
+		for t in $$(sed -nE 's/^func (Fuzz[A-Za-z0-9_]*)\(.*/\1/p' $$f); do \
 			printf '%s  fuzzing %s in %s for $(FUZZTIME)\n' "$$(date +%H:%M:%S)" $$t $$(dirname $$f); \
-			go test -run '^$$' -fuzz "^$$t\$$" -fuzztime $(FUZZTIME) ./$$(dirname $$f) >/tmp/weir-fuzz.$$$$ 2>&1 </dev/null || { cat /tmp/weir-fuzz.$$$$; exit 1; }; \
-		done || exit 1; \
+			go test -run '^$$' -fuzz "^$$t\$$" -fuzztime $(FUZZTIME) ./$$(dirname $$f) >$$out 2>&1 || { cat $$out; exit 1; }; \
+		done \
 	done
 
 $(LINTER): tools/go.mod
