@@ -153,7 +153,7 @@ func TestProgram(t *testing.T) {
 		&notificationv1beta3.Provider{ObjectMeta: bad, Spec: notificationv1beta3.ProviderSpec{Type: "nats"}},
 		alertOf(in), alertOf(bad),
 		&sourcev1.GitRepository{ObjectMeta: in, Spec: sourcev1.GitRepositorySpec{URL: "https://example.com/x"}},
-		receiverOf(in, "github"), receiverOf(bad, "nexus"))
+		receiverOf(in, "github"), receiverOf(bad, "gcr"))
 	o := &options{eventsAddr: freeAddr(t), receiverAddr: freeAddr(t), storagePath: t.TempDir(), rateLimit: time.Minute}
 	startProgram(t, o)
 
@@ -172,7 +172,7 @@ func TestProgram(t *testing.T) {
 				return false
 			}
 			s := apimeta.FindStatusCondition(r.Status.Conditions, "Stalled")
-			return s != nil && strings.Contains(s.Message, `"nexus"`)
+			return s != nil && strings.Contains(s.Message, `"gcr"`)
 		})
 	})
 	t.Run("a signed webhook pokes its target", func(t *testing.T) { webhookToPoke(t, c, o, ns, token) })

@@ -43,7 +43,7 @@ func typeOf(r *notificationv1.Receiver) (Type, error) {
 	if r.Spec.ResourceFilter != "" {
 		return nil, fmt.Errorf("%w: spec.resourceFilter is not supported by this version of the notification-controller: remove it", errSpec)
 	}
-	return t, nil
+	return withSignature(r, t)
 }
 
 // targetsOf completes spec.resources. The error is errSpec or ErrAccess.

@@ -42,13 +42,14 @@ var types = map[string]Type{
 	"github":       github{},
 	"gitlab":       gitlab{},
 
-	"acr":          nil,
-	"bitbucket":    nil,
-	"cdevents":     nil,
-	"dockerhub":    nil,
+	"acr":       acr{},
+	"bitbucket": bitbucket{},
+	"cdevents":  cdevents{},
+	"dockerhub": dockerhub{},
+	"harbor":    harbor{},
+	"nexus":     nexus{},
+	"quay":      quay{},
+
 	"gcr":          nil,
 	"generic-oidc": nil,
-	"harbor":       nil,
-	"nexus":        nil,
-	"quay":         nil,
 }
