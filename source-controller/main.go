@@ -35,6 +35,7 @@ type options struct {
 	kexAlgos, hostKeyAlgos                   []string
 	tokenCacheSize                           int
 	tokenCacheDuration                       time.Duration
+	helm                                     helmOptions
 }
 
 func (o *options) bind(fs *pflag.FlagSet) {
@@ -48,6 +49,7 @@ func (o *options) bind(fs *pflag.FlagSet) {
 	fs.StringSliceVar(&o.hostKeyAlgos, "ssh-hostkey-algos", nil, "The host key algorithms accepted of SSH servers, by preference; the library's by default.")
 	fs.IntVar(&o.tokenCacheSize, "token-cache-max-size", 100, "How many credentials of cloud providers are kept.")
 	fs.DurationVar(&o.tokenCacheDuration, "token-cache-max-duration", time.Hour, "How long a credential of a cloud provider is used; an hour at the most.")
+	o.helm.bind(fs)
 }
 
 func environment(name, fallback string) string {
@@ -63,7 +65,7 @@ func main() {
 		Name:        "source-controller",
 		Concurrent:  2,
 		AddToScheme: []func(*runtime.Scheme) error{sourcev1.AddToScheme},
-		Kinds:       []client.Object{&sourcev1.GitRepository{}, &sourcev1.OCIRepository{}},
+		Kinds:       []client.Object{&sourcev1.GitRepository{}, &sourcev1.OCIRepository{}, &sourcev1.HelmRepository{}},
 		Gates:       map[string]bool{auth.FeatureGateObjectLevelWorkloadIdentity: false},
 		Flags:       o.bind,
 		Setup:       o.setup,
@@ -106,10 +108,14 @@ func (o *options) setup(ctx context.Context, env *process.Env) error {
 	if err != nil {
 		return err
 	}
-	return ocirepository.New(ocirepository.Options{
+	err = ocirepository.New(ocirepository.Options{
 		Client: env.Manager.GetAPIReader(), Recorder: env.Recorder, Store: store, Fetcher: fetcher,
 		Registry: &registry.Client{}, Public: &signature.Public{}, Logins: logins, Pulls: env.Concurrent,
 	}).Setup(env)
+	if err != nil {
+		return err
+	}
+	return o.helm.setup(env, store)
 }
 
 // logins prepares logging in with workload identities. Its client has no cache:

@@ -1,0 +1,205 @@
+package chartrepo
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/weirhq/weir/internal/secrets"
+)
+
+var (
+	// ErrNotFound is wrapped when the server has no such file.
+	ErrNotFound = errors.New("not found")
+	// ErrTooLarge is wrapped when a file has more bytes than allowed.
+	ErrTooLarge = errors.New("larger than allowed")
+)
+
+const (
+	maxRedirects = 10
+	maxClients   = 128              // kept with their connections
+	maxBusy      = 15 * time.Minute // the longest that a server may ask for
+)
+
+// Busy is the error of a server that asked to be left alone for a while.
+type Busy struct{ After time.Duration }
+
+func (b *Busy) Error() string { return "the server asks to come back later" }
+
+// Client keeps connections between calls. The zero value is ready; it is safe for
+// concurrent use.
+type Client struct {
+	mu      sync.Mutex
+	clients map[string]*http.Client
+}
+
+// State is what is remembered of an answer, to ask whether there is a newer one.
+type State struct{ ETag, LastModified string }
+
+// File is an answer.
+type File struct {
+	io.ReadCloser // nil when nothing changed; reading ends with ErrTooLarge
+	State         State
+}
+
+// Get reads the file at target, which may have max bytes. A known state makes the
+// request conditional. Errors wrap ErrURL, ErrCredentials, ErrNotFound or *Busy,
+// or are those of the connection.
+func (c *Client) Get(ctx context.Context, a Access, target *url.URL, known State, limit int64) (File, error) {
+	hc, err := c.client(a)
+	if err != nil {
+		return File{}, err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, target.String(), nil)
+	if err != nil {
+		return File{}, fmt.Errorf("%w: %w", ErrURL, err)
+	}
+	req.Header.Set("User-Agent", "weir-source-controller")
+	if known.ETag != "" {
+		req.Header.Set("If-None-Match", known.ETag)
+	} else if known.LastModified != "" {
+		req.Header.Set("If-Modified-Since", known.LastModified)
+	}
+	resp, err := hc.Do(req)
+	if err != nil {
+		return File{}, err
+	}
+	state := State{ETag: resp.Header.Get("ETag"), LastModified: resp.Header.Get("Last-Modified")}
+	switch {
+	case resp.StatusCode == http.StatusNotModified && known != (State{}):
+		resp.Body.Close()
+		return File{State: known}, nil
+	case resp.StatusCode != http.StatusOK:
+		defer resp.Body.Close()
+		_, _ = io.CopyN(io.Discard, resp.Body, 4<<10) // so that the connection can be used again
+		return File{}, refusal(target, resp)
+	case resp.ContentLength > limit:
+		resp.Body.Close()
+		return File{}, fmt.Errorf("%q: %w: it has %d bytes, %d are allowed", secrets.Redact(target.String()), ErrTooLarge, resp.ContentLength, limit)
+	}
+	return File{ReadCloser: &bounded{ReadCloser: resp.Body, left: limit, limit: limit}, State: state}, nil
+}
+
+func refusal(target *url.URL, resp *http.Response) error {
+	where := secrets.Redact(target.String())
+	switch resp.StatusCode {
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return fmt.Errorf("%w refused: the server answers %q for %q", ErrCredentials, resp.Status, where)
+	case http.StatusNotFound, http.StatusGone:
+		return fmt.Errorf("%q: %w: the server answers %q", where, ErrNotFound, resp.Status)
+	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
+		if seconds, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && seconds >= 0 {
+			after := min(time.Duration(min(seconds, 1<<20))*time.Second, maxBusy)
+			return fmt.Errorf("the server answers %q for %q: %w", resp.Status, where, &Busy{After: after})
+		}
+	}
+	return fmt.Errorf("the server answers %q for %q", resp.Status, where)
+}
+
+// client returns the HTTP client for a.
+func (c *Client) client(a Access) (*http.Client, error) {
+	h := sha256.New()
+	fmt.Fprintf(h, "%q %q %q %q %t %q %q %q", a.URL.Scheme, a.URL.Host, a.Username, a.Password, a.PassCredentials, a.CA, a.Cert, a.Key)
+	key := hex.EncodeToString(h.Sum(nil))
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if hc, found := c.clients[key]; found {
+		return hc, nil
+	}
+	config, err := a.tls()
+	if err != nil {
+		return nil, err
+	}
+	if c.clients == nil || len(c.clients) >= maxClients {
+		for _, old := range c.clients {
+			old.CloseIdleConnections()
+		}
+		c.clients = map[string]*http.Client{}
+	}
+	hc := &http.Client{Transport: &split{access: a, own: transport(config), other: transport(elsewhere(a))}, CheckRedirect: redirect}
+	c.clients[key] = hc
+	return hc, nil
+}
+
+func transport(config *tls.Config) *http.Transport {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.TLSClientConfig, t.MaxIdleConnsPerHost, t.DisableCompression = config, 4, true
+	t.ResponseHeaderTimeout, t.MaxResponseHeaderBytes = time.Minute, 64<<10
+	return t
+}
+
+// elsewhere returns the settings for other hosts: the repository's authority is
+// trusted beside the system's, and its certificate is not presented.
+func elsewhere(a Access) *tls.Config {
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	if pool, err := x509.SystemCertPool(); err == nil && a.CA != nil {
+		pool.AppendCertsFromPEM(a.CA)
+		config.RootCAs = pool
+	}
+	return config
+}
+
+func redirect(req *http.Request, via []*http.Request) error {
+	if len(via) >= maxRedirects {
+		return fmt.Errorf("stopped after %d redirects", maxRedirects)
+	}
+	if req.URL.Scheme != "https" && (req.URL.Scheme != "http" || via[len(via)-1].URL.Scheme == "https") {
+		return fmt.Errorf("%w: the server redirects to %q, away from TLS", ErrURL, secrets.Redact(req.URL.String()))
+	}
+	return nil
+}
+
+// split sends requests to the repository's host with credentials, and others
+// without.
+type split struct {
+	access     Access
+	own, other *http.Transport
+}
+
+// RoundTrip implements http.RoundTripper.
+func (s *split) RoundTrip(req *http.Request) (*http.Response, error) {
+	same := req.URL.Scheme == s.access.URL.Scheme && req.URL.Host == s.access.URL.Host
+	req = req.Clone(req.Context())
+	req.Header.Del("Authorization")
+	if s.access.Username != "" && (same || s.access.PassCredentials) {
+		req.SetBasicAuth(s.access.Username, s.access.Password)
+	}
+	if same {
+		return s.own.RoundTrip(req)
+	}
+	return s.other.RoundTrip(req)
+}
+
+// CloseIdleConnections is found by http.Client.
+func (s *split) CloseIdleConnections() {
+	s.own.CloseIdleConnections()
+	s.other.CloseIdleConnections()
+}
+
+// bounded ends with ErrTooLarge after left bytes.
+type bounded struct {
+	io.ReadCloser
+	left, limit int64
+}
+
+// Read implements io.Reader.
+func (b *bounded) Read(p []byte) (int, error) {
+	if int64(len(p)) > b.left+1 {
+		p = p[:b.left+1]
+	}
+	n, err := b.ReadCloser.Read(p)
+	if b.left -= int64(n); b.left < 0 {
+		return 0, fmt.Errorf("%w: %d bytes are allowed", ErrTooLarge, b.limit)
+	}
+	return n, err
+}

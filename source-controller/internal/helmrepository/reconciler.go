@@ -1,0 +1,224 @@
+package helmrepository
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"net/url"
+	"strings"
+	"sync"
+
+	"github.com/fluxcd/pkg/apis/meta"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	sourcev1 "github.com/weirhq/weir/api/source/v1"
+	"github.com/weirhq/weir/internal/artifact"
+	"github.com/weirhq/weir/internal/events"
+	"github.com/weirhq/weir/internal/loop"
+	"github.com/weirhq/weir/source-controller/internal/chartindex"
+	"github.com/weirhq/weir/source-controller/internal/chartrepo"
+)
+
+const (
+	// DefaultMaxIndex is how many bytes an index may have when nothing is said.
+	DefaultMaxIndex = 50 << 20
+	// latest is the stable name of the newest index, which status.url names.
+	latest = "index.yaml"
+)
+
+// Options are what a Reconciler works with.
+type Options struct {
+	Client   client.Reader // reads Secrets live
+	Recorder *events.Recorder
+	Store    *artifact.Store
+	HTTP     *chartrepo.Client
+	Indexes  *chartindex.Cache
+	MaxIndex int64 // bytes; 0 means DefaultMaxIndex
+}
+
+// Reconciler is the loop.Worker of HelmRepositories.
+type Reconciler struct {
+	o Options
+
+	mu    sync.Mutex
+	known map[types.UID]answer
+}
+
+// answer is what the server said about the index that is published. It is lost
+// with the process, which costs one fetch.
+type answer struct {
+	generation int64
+	revision   string
+	state      chartrepo.State
+}
+
+// New returns a Reconciler.
+func New(o Options) *Reconciler {
+	if o.MaxIndex <= 0 {
+		o.MaxIndex = DefaultMaxIndex
+	}
+	return &Reconciler{o: o, known: map[types.UID]answer{}}
+}
+
+// Reconcile publishes the index.
+func (r *Reconciler) Reconcile(ctx context.Context, repo *sourcev1.HelmRepository) (loop.Done, error) {
+	before := repo.Status.Artifact
+	r.checkStorage(repo)
+	if err := supported(&repo.Spec); err != nil {
+		return loop.Done{}, err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, repo.GetTimeout(), errTimeout)
+	defer cancel()
+	access, err := chartrepo.Resolve(ctx, r.o.Client, repo)
+	if err != nil {
+		return loop.Done{}, failure(ctx, repo, err)
+	}
+	if err := r.fetch(ctx, repo, access); err != nil {
+		return loop.Done{}, failure(ctx, repo, err)
+	}
+	if !before.HasRevision(repo.Status.Artifact.Revision) {
+		r.collect(repo, before)
+	}
+	if repo.Status.URL, err = r.o.Store.Alias(repo.Status.Artifact, latest); err != nil {
+		return loop.Done{}, failure(ctx, repo, err)
+	}
+	repo.Status.Artifact.URL = r.o.Store.URL(repo.Status.Artifact.Path)
+	return announced(repo, before), nil
+}
+
+// Finalize removes what was published.
+func (r *Reconciler) Finalize(_ context.Context, repo *sourcev1.HelmRepository) error {
+	r.mu.Lock()
+	delete(r.known, repo.UID)
+	r.mu.Unlock()
+	return r.o.Store.Remove(object(repo))
+}
+
+// checkStorage makes status tell the truth about the artifact before anything
+// else can fail: one that cannot be served is not named.
+func (r *Reconciler) checkStorage(repo *sourcev1.HelmRepository) {
+	for _, kind := range []string{ // of other implementations of the wire API; Ready's reason says these here
+		sourcev1.StorageOperationFailedCondition, sourcev1.FetchFailedCondition, sourcev1.ArtifactOutdatedCondition,
+	} {
+		apimeta.RemoveStatusCondition(&repo.Status.Conditions, kind)
+	}
+	if repo.Status.Artifact != nil && !r.o.Store.Present(repo.Status.Artifact) {
+		repo.Status.Artifact = nil
+	}
+	if repo.Status.Artifact == nil {
+		repo.Status.URL = ""
+		apimeta.RemoveStatusCondition(&repo.Status.Conditions, sourcev1.ArtifactInStorageCondition)
+	}
+}
+
+// fetch asks for the index and publishes it when it is another one.
+func (r *Reconciler) fetch(ctx context.Context, repo *sourcev1.HelmRepository, access chartrepo.Access) error {
+	r.mu.Lock()
+	known := r.known[repo.UID]
+	r.mu.Unlock()
+	if known.generation != repo.Generation || !repo.Status.Artifact.HasRevision(known.revision) {
+		known = answer{}
+	}
+	file, err := r.o.HTTP.Get(ctx, access, access.URL.ResolveReference(&url.URL{Path: "index.yaml", RawQuery: access.URL.RawQuery}), known.state, r.o.MaxIndex)
+	if err != nil {
+		return fmt.Errorf("fetching the index: %w", err)
+	}
+	if file.ReadCloser == nil {
+		return nil
+	}
+	defer file.Close()
+	revision, index, blob, err := r.read(ctx, file)
+	if err != nil {
+		return fmt.Errorf("fetching the index: %w", err)
+	}
+	r.o.Indexes.Add(revision, index)
+	if !repo.Status.Artifact.HasRevision(revision) {
+		repo.Status.Artifact, err = r.o.Store.Publish(artifact.Publication{
+			Object: object(repo), File: "index-" + strings.TrimPrefix(revision, "sha256:") + ".yaml", Revision: revision,
+		}, blob)
+		if err != nil {
+			return err
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.known[repo.UID] = answer{repo.Generation, revision, file.State}
+	return nil
+}
+
+// read puts the bytes of an index into the store, and parses them on the way.
+func (r *Reconciler) read(ctx context.Context, body io.Reader) (string, *chartindex.Index, artifact.Blob, error) {
+	var index *chartindex.Index
+	var parseErr error
+	parsed := make(chan struct{})
+	out, in := io.Pipe()
+	go func() {
+		defer close(parsed)
+		defer func() {
+			if p := recover(); p != nil { // it would end the process
+				parseErr = fmt.Errorf("%w: %v", chartindex.ErrIndex, p)
+				out.CloseWithError(parseErr)
+			}
+		}()
+		if index, parseErr = chartindex.Parse(out); parseErr == nil {
+			_, parseErr = io.Copy(io.Discard, out) // what follows the last value
+		}
+		out.CloseWithError(parseErr)
+	}()
+	sum := sha256.New()
+	blob, err := r.o.Store.Put(ctx, io.TeeReader(io.TeeReader(body, in), sum))
+	in.CloseWithError(err)
+	<-parsed
+	if err == nil {
+		err = parseErr
+	}
+	return "sha256:" + hex.EncodeToString(sum.Sum(nil)), index, blob, err
+}
+
+// collect removes old artifacts, but not the one that the API server's status
+// names until the new status is written.
+func (r *Reconciler) collect(repo *sourcev1.HelmRepository, before *meta.Artifact) {
+	n, err := r.o.Store.Collect(object(repo), repo.Status.Artifact, before)
+	switch {
+	case err != nil:
+		r.o.Recorder.Warning(repo, sourcev1.GarbageCollectionFailedReason, err.Error(), nil)
+	case n > 0:
+		r.o.Recorder.Trace(repo, sourcev1.GarbageCollectionSucceededReason, fmt.Sprintf("garbage collected %d artifacts", n), nil)
+	}
+}
+
+// announced is the outcome of every success. An artifact that was only put back
+// is no news.
+func announced(repo *sourcev1.HelmRepository, before *meta.Artifact) loop.Done {
+	now := repo.Status.Artifact
+	message := fmt.Sprintf("stored artifact: revision '%s'", now.Revision)
+	apimeta.SetStatusCondition(&repo.Status.Conditions, metav1.Condition{
+		Type: sourcev1.ArtifactInStorageCondition, Status: metav1.ConditionTrue, ObservedGeneration: repo.Generation,
+		Reason: meta.SucceededReason, Message: message,
+	})
+	done := loop.Done{Message: message, Metadata: map[string]string{"revision": now.Revision, "digest": now.Digest}}
+	if before.HasRevision(now.Revision) && before.HasDigest(now.Digest) {
+		return done
+	}
+	done.Event = fmt.Sprintf("stored fetched index of size %s from '%s'", humanSize(*now.Size), repo.Spec.URL)
+	done.EventReason, done.Changed = sourcev1.NewArtifactReason, true
+	return done
+}
+
+// humanSize writes bytes with four digits and a decimal unit.
+func humanSize(n int64) string {
+	size, units := float64(n), []string{"B", "kB", "MB", "GB"}
+	for size >= 1000 && len(units) > 1 {
+		size, units = size/1000, units[1:]
+	}
+	return fmt.Sprintf("%.4g%s", size, units[0])
+}
+
+func object(repo *sourcev1.HelmRepository) artifact.Object {
+	return artifact.Object{Kind: sourcev1.HelmRepositoryKind, Namespace: repo.Namespace, Name: repo.Name}
+}

@@ -1,0 +1,355 @@
+package helmrepository
+
+import (
+	"encoding/pem"
+	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/fluxcd/pkg/apis/meta"
+	"github.com/google/go-cmp/cmp"
+	"github.com/opencontainers/go-digest"
+	corev1 "k8s.io/api/core/v1"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/record"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	sourcev1 "github.com/weirhq/weir/api/source/v1"
+	"github.com/weirhq/weir/internal/artifact"
+	"github.com/weirhq/weir/internal/events"
+	"github.com/weirhq/weir/internal/process"
+	"github.com/weirhq/weir/internal/testenv"
+	"github.com/weirhq/weir/source-controller/internal/chartindex"
+	"github.com/weirhq/weir/source-controller/internal/chartrepo"
+)
+
+func TestMain(m *testing.M) { testenv.Main(m) }
+
+const password = "correct-horse-battery"
+
+// rig is a reconciler on a real API server, a store of its own and a Helm
+// repository behind TLS and a password.
+type rig struct {
+	t        *testing.T
+	c        client.Client
+	ns       string
+	storage  string
+	env      *process.Env
+	recorder *record.FakeRecorder
+	store    *artifact.Store
+	door     *door
+	front    *httptest.Server
+
+	mu    sync.Mutex
+	index string // what the repository serves
+	serve http.HandlerFunc
+	seen  []string
+}
+
+func newRig(t *testing.T) *rig {
+	t.Helper()
+	g := &rig{t: t, c: testenv.Client(t, sourcev1.AddToScheme), ns: testenv.Namespace(t), storage: t.TempDir(), recorder: record.NewFakeRecorder(100), index: index("1.0.0")}
+	g.front = httptest.NewUnstartedServer(http.HandlerFunc(g.answer))
+	g.front.Config.ErrorLog = log.New(io.Discard, "", 0)
+	g.front.StartTLS()
+	t.Cleanup(g.front.Close)
+	direct := func(*rest.Config, client.Options) (client.Client, error) { return g.c, nil }
+	mgr, err := ctrl.NewManager(testenv.Config(t), ctrl.Options{Scheme: g.c.Scheme(), Metrics: server.Options{BindAddress: "0"}, NewClient: direct})
+	must(t, err)
+	recorder := events.New(events.Options{Controller: "source-controller", Scheme: g.c.Scheme(), Kubernetes: g.recorder})
+	g.env = &process.Env{Name: "source-controller", FieldOwner: "source-controller", Manager: mgr, Recorder: recorder, Concurrent: 1}
+	g.restart(0)
+	g.secret("login", map[string]string{"username": "robot", "password": password})
+	g.secret("ca", map[string]string{"ca.crt": g.ca()})
+	return g
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func index(versions ...string) string {
+	out := "apiVersion: v1\nentries:\n  app:\n"
+	for _, v := range versions {
+		out += fmt.Sprintf("  - name: app\n    version: %s\n    urls:\n    - app-%s.tgz\n", v, v)
+	}
+	return out
+}
+
+// restart is a new process over the same storage.
+func (g *rig) restart(maxIndex int64) {
+	g.t.Helper()
+	var err error
+	g.store, err = artifact.NewStore(artifact.StoreOptions{Dir: g.storage, Host: "source-controller.test"})
+	must(g.t, err)
+	g.door = New(Options{Client: g.c, Recorder: g.env.Recorder, Store: g.store, HTTP: &chartrepo.Client{}, Indexes: chartindex.NewCache(0, 0), MaxIndex: maxIndex}).entry(g.env)
+}
+
+func (g *rig) answer(w http.ResponseWriter, r *http.Request) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.seen = append(g.seen, r.Method+" "+r.URL.Path)
+	if user, word, _ := r.BasicAuth(); user != "robot" || word != password {
+		http.Error(w, "who are you?", http.StatusUnauthorized)
+		return
+	}
+	if g.serve != nil {
+		g.serve(w, r)
+		return
+	}
+	etag := `"` + digest.FromString(g.index).Encoded() + `"`
+	w.Header().Set("ETag", etag)
+	if r.Header.Get("If-None-Match") == etag {
+		g.seen = append(g.seen, "304")
+		w.WriteHeader(http.StatusNotModified)
+		return
+	}
+	_, _ = io.WriteString(w, g.index)
+}
+
+func (g *rig) set(text string, serve http.HandlerFunc) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.index, g.serve = text, serve
+}
+
+func (g *rig) requests() []string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	out := g.seen
+	g.seen = nil
+	return out
+}
+
+func (g *rig) ca() string {
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: g.front.Certificate().Raw}))
+}
+
+func (g *rig) secret(name string, data map[string]string) {
+	g.t.Helper()
+	must(g.t, g.c.Create(g.t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: g.ns, Name: name}, StringData: data}))
+}
+
+func (g *rig) create(name string, change func(*sourcev1.HelmRepositorySpec)) {
+	g.t.Helper()
+	repo := &sourcev1.HelmRepository{ObjectMeta: metav1.ObjectMeta{Namespace: g.ns, Name: name}, Spec: sourcev1.HelmRepositorySpec{
+		URL: g.front.URL + "/charts", SecretRef: &meta.LocalObjectReference{Name: "login"}, CertSecretRef: &meta.LocalObjectReference{Name: "ca"},
+	}}
+	if change != nil {
+		change(&repo.Spec)
+	}
+	must(g.t, g.c.Create(g.t.Context(), repo))
+}
+
+func (g *rig) get(name string) *sourcev1.HelmRepository {
+	g.t.Helper()
+	repo := &sourcev1.HelmRepository{}
+	must(g.t, g.c.Get(g.t.Context(), client.ObjectKey{Namespace: g.ns, Name: name}, repo))
+	return repo
+}
+
+func (g *rig) reconcile(name string) *sourcev1.HelmRepository {
+	g.t.Helper()
+	_, _ = g.door.Reconcile(g.t.Context(), ctrl.Request{NamespacedName: client.ObjectKey{Namespace: g.ns, Name: name}}) // the object says what became of it
+	return g.get(name)
+}
+
+func (g *rig) ready(name string) *sourcev1.HelmRepository {
+	g.t.Helper()
+	repo := g.reconcile(name)
+	if !apimeta.IsStatusConditionTrue(repo.Status.Conditions, meta.ReadyCondition) || repo.Status.ObservedGeneration != repo.Generation {
+		g.t.Fatalf("%s is not ready: %+v", name, repo.Status)
+	}
+	return repo
+}
+
+func (g *rig) fails(name, reason, text string, stalls bool) {
+	g.t.Helper()
+	repo := g.reconcile(name)
+	c := apimeta.FindStatusCondition(repo.Status.Conditions, meta.ReadyCondition)
+	if c == nil || c.Status != metav1.ConditionFalse || c.Reason != reason || !strings.Contains(c.Message, text) {
+		g.t.Fatalf("%s: Ready is %+v, want False with reason %s and %q", name, c, reason, text)
+	}
+	if apimeta.IsStatusConditionTrue(repo.Status.Conditions, meta.StalledCondition) != stalls {
+		g.t.Errorf("stalled is %t", !stalls)
+	}
+	if strings.Contains(c.Message, password) || strings.Contains(c.Message, g.storage) {
+		g.t.Errorf("the message tells too much: %s", c.Message)
+	}
+}
+
+func (g *rig) told() (out []string) {
+	for len(g.recorder.Events) > 0 {
+		out = append(out, <-g.recorder.Events)
+	}
+	return out
+}
+
+func (g *rig) served(path string) string {
+	g.t.Helper()
+	w := httptest.NewRecorder()
+	g.store.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/"+path, nil))
+	if w.Code != http.StatusOK {
+		g.t.Fatalf("GET %s answers %d", path, w.Code)
+	}
+	return w.Body.String()
+}
+
+func TestPublish(t *testing.T) {
+	g := newRig(t)
+	g.create("app", nil)
+	repo := g.ready("app")
+	sum := digest.FromString(g.index)
+	folder := "helmrepository/" + g.ns + "/app/"
+	a := repo.Status.Artifact
+	if a.Revision != sum.String() || a.Digest != sum.String() || a.Path != folder+"index-"+sum.Encoded()+".yaml" {
+		t.Errorf("got the artifact %+v", a)
+	}
+	if g.served(a.Path) != g.index || g.served(folder+"index.yaml") != g.index {
+		t.Error("something else is served")
+	}
+	if want := "http://source-controller.test/" + folder + "index.yaml"; repo.Status.URL != want {
+		t.Errorf("status.url is %q", repo.Status.URL)
+	}
+	want := fmt.Sprintf("Normal NewArtifact stored fetched index of size %dB from '%s/charts'", len(g.index), g.front.URL)
+	if told := g.told(); len(told) != 1 || !strings.HasPrefix(told[0], want) {
+		t.Errorf("got the events %q", told)
+	}
+	g.requests()
+
+	// Nothing new: one conditional request and no write.
+	again := g.ready("app")
+	if diff := cmp.Diff([]string{"GET /charts/index.yaml", "304"}, g.requests()); diff != "" {
+		t.Error(diff)
+	}
+	if again.ResourceVersion != repo.ResourceVersion || len(g.told()) > 0 {
+		t.Error("nothing new was news")
+	}
+	g.restart(0)
+	if again = g.ready("app"); again.ResourceVersion != repo.ResourceVersion {
+		t.Error("a new process wrote status")
+	}
+
+	g.set(index("1.0.0", "1.1.0"), nil)
+	if now := g.ready("app"); now.Status.Artifact.Revision == a.Revision || g.served(folder+"index.yaml") != index("1.0.0", "1.1.0") {
+		t.Error("the new index is not published")
+	}
+	must(t, g.c.Delete(t.Context(), repo))
+	_, err := g.door.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKeyFromObject(repo)})
+	must(t, err)
+	w := httptest.NewRecorder()
+	g.store.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/"+a.Path, nil))
+	if w.Code != http.StatusNotFound {
+		t.Error("a deleted repository is still served")
+	}
+}
+
+func TestFailures(t *testing.T) {
+	g := newRig(t)
+	g.secret("wrong", map[string]string{"username": "robot", "password": "wrong-password"})
+	g.secret("half", map[string]string{"username": "robot"})
+	ref := func(name string) *meta.LocalObjectReference { return &meta.LocalObjectReference{Name: name} }
+	for name, c := range map[string]struct {
+		change       func(*sourcev1.HelmRepositorySpec)
+		serve        http.HandlerFunc
+		reason, text string
+		stalls       bool
+	}{
+		"wrong-password": {change: func(s *sourcev1.HelmRepositorySpec) { s.SecretRef = ref("wrong") }, reason: "AuthenticationFailed", text: "401"},
+		"half-a-secret":  {change: func(s *sourcev1.HelmRepositorySpec) { s.SecretRef = ref("half") }, reason: "AuthenticationFailed", text: `"half"`},
+		"no-secret":      {change: func(s *sourcev1.HelmRepositorySpec) { s.SecretRef = ref("gone") }, reason: "AuthenticationFailed", text: "gone"},
+		"no-ca":          {change: func(s *sourcev1.HelmRepositorySpec) { s.CertSecretRef = nil }, reason: "IndexationFailed", text: "certificate"},
+		"url-password":   {change: func(s *sourcev1.HelmRepositorySpec) { s.URL = "https://u:" + password + "@host/" }, reason: "URLInvalid", text: "spec.secretRef", stalls: true},
+		"url-registry":   {change: func(s *sourcev1.HelmRepositorySpec) { s.URL = "oci://host/app" }, reason: "URLInvalid", text: `"oci"`, stalls: true},
+		"insecure":       {change: func(s *sourcev1.HelmRepositorySpec) { s.Insecure = true }, reason: "URLInvalid", text: "spec.insecure", stalls: true},
+		"provider":       {change: func(s *sourcev1.HelmRepositorySpec) { s.Provider = "aws" }, reason: "AuthenticationFailed", text: "spec.provider", stalls: true},
+		"not-found":      {serve: http.NotFound, reason: "IndexationFailed", text: "404"},
+		"busy": {serve: func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Retry-After", "7")
+			w.WriteHeader(http.StatusTooManyRequests)
+		}, reason: "IndexationFailed", text: "429"},
+		"page":    {serve: func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<html>login</html>") }, reason: "IndexationFailed", text: "index"},
+		"endless": {serve: endless, reason: "IndexationFailed", text: "larger than allowed"},
+		"cut": {serve: func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", "1000")
+			fmt.Fprint(w, index("1.0.0"))
+		}, reason: "IndexationFailed", text: "EOF"},
+		"downgrade": {serve: func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://plain.test/", http.StatusFound)
+		}, reason: "URLInvalid", text: "away from TLS", stalls: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g.t = t
+			g.restart(1 << 20)
+			g.set("", c.serve)
+			g.create(name, c.change)
+			g.fails(name, c.reason, c.text, c.stalls)
+		})
+	}
+}
+
+func endless(w http.ResponseWriter, _ *http.Request) {
+	line := []byte(strings.Repeat("#", 1000) + "\n")
+	for {
+		if _, err := w.Write(line); err != nil {
+			return
+		}
+	}
+}
+
+// TestRedirect asserts that another host gets the request, and no credentials.
+func TestRedirect(t *testing.T) {
+	g := newRig(t)
+	authorized := make(chan string, 10)
+	other := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		authorized <- r.Header.Get("Authorization")
+		fmt.Fprint(w, index("1.0.0"))
+	}))
+	other.TLS = g.front.TLS.Clone()
+	other.StartTLS()
+	defer other.Close()
+	g.set("", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, other.URL, http.StatusFound) })
+	g.create("app", nil)
+	g.ready("app")
+	if got := <-authorized; got != "" {
+		t.Error("the other host got the credentials")
+	}
+	g.create("all", func(s *sourcev1.HelmRepositorySpec) { s.PassCredentials = true })
+	g.ready("all")
+	if got := <-authorized; got == "" {
+		t.Error("passCredentials has no effect")
+	}
+}
+
+// TestStatic asserts that a repository that becomes one of the type oci is left
+// alone after it was cleaned up.
+func TestStatic(t *testing.T) {
+	g := newRig(t)
+	g.create("app", nil)
+	repo := g.ready("app")
+	g.told()
+	repo.Spec.Type, repo.Spec.URL = sourcev1.HelmRepositoryTypeOCI, "oci://host/charts"
+	must(t, g.c.Update(t.Context(), repo))
+	now := g.reconcile("app")
+	if len(now.Finalizers) > 0 || now.Status.Artifact != nil || len(now.Status.Conditions) > 0 || now.Status.URL != "" {
+		t.Errorf("it is not clean: %v %+v", now.Finalizers, now.Status)
+	}
+	if told := g.told(); len(told) != 1 || !strings.Contains(told[0], "Migration") {
+		t.Errorf("got the events %q", told)
+	}
+	if again := g.reconcile("app"); again.ResourceVersion != now.ResourceVersion {
+		t.Error("it was written again")
+	}
+}
