@@ -305,6 +305,12 @@ func (m *mirror) has(h plumbing.Hash) bool {
 	return i >= 0
 }
 
+// hasTag tells whether a commit was fetched by the annotated tag of that hash; ""
+// asks for none.
+func (m *mirror) hasTag(commit plumbing.Hash, tag string) bool {
+	return tag == "" || slices.Contains(m.list(), kept{commit, plumbing.NewHash(tag)})
+}
+
 // store opens the objects. It knows the packs of this moment and is not for
 // concurrent use. KeepDescriptors matters: without it go-git opens the pack
 // again for every object. ExclusiveAccess stays off: with it HasEncodedObject

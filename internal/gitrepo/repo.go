@@ -108,6 +108,17 @@ func (r *Repo) list(ctx context.Context, prefixes []string) ([]remoteRef, error)
 // its hash, the history of the revision's ref is searched. Errors: as of Poll,
 // and ErrTooLarge, ErrBadTree.
 func (r *Repo) Fetch(ctx context.Context, rev Revision) (Commit, error) {
+	return r.fetch(ctx, rev, "")
+}
+
+// FetchTag is Fetch that also brings the annotated tag of the revision, if it
+// has one, for View.RawTag.
+func (r *Repo) FetchTag(ctx context.Context, rev Revision) (Commit, error) {
+	return r.fetch(ctx, rev, rev.Tag)
+}
+
+// fetch brings a commit and, where tag is its hash, an annotated tag.
+func (r *Repo) fetch(ctx context.Context, rev Revision, tag string) (Commit, error) {
 	if !plumbing.IsHash(rev.Hash) {
 		return Commit{}, r.fail(fmt.Errorf("commit %q: %w: not a hash", rev.Hash, ErrNotFound))
 	}
@@ -117,18 +128,18 @@ func (r *Repo) Fetch(ctx context.Context, rev Revision) (Commit, error) {
 	}
 	defer release()
 	h := plumbing.NewHash(rev.Hash)
-	if c, err := m.commit(ctx, h); err == nil {
+	if c, err := m.commit(ctx, h); err == nil && m.hasTag(h, tag) {
 		return c, nil
 	}
-	c, err := r.bring(ctx, m, h, rev)
+	c, err := r.bring(ctx, m, h, rev, tag)
 	if err != nil {
 		return Commit{}, r.fail(fmt.Errorf("fetch of %q: %w", rev, err))
 	}
 	return c, nil
 }
 
-// bring is Fetch for a commit that is not here.
-func (r *Repo) bring(ctx context.Context, m *mirror, h plumbing.Hash, rev Revision) (Commit, error) {
+// bring is fetch for what is not here.
+func (r *Repo) bring(ctx context.Context, m *mirror, h plumbing.Hash, rev Revision, tag string) (Commit, error) {
 	if err := m.writer.Acquire(ctx, 1); err != nil {
 		return Commit{}, fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
@@ -136,7 +147,7 @@ func (r *Repo) bring(ctx context.Context, m *mirror, h plumbing.Hash, rev Revisi
 	if err := m.ensure(ctx); err != nil {
 		return Commit{}, err
 	}
-	if c, err := m.commit(ctx, h); err == nil { // another has brought it meanwhile
+	if c, err := m.commit(ctx, h); err == nil && m.hasTag(h, tag) { // another has brought it meanwhile
 		return c, nil
 	}
 	e, release, err := r.pool.use(r.key)

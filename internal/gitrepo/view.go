@@ -33,6 +33,8 @@ type View struct {
 	root plumbing.Hash
 	max  int64
 
+	commit plumbing.Hash
+
 	mu    sync.Mutex // the store is not for concurrent use
 	s     *filesystem.Storage
 	trees map[string][]treeEntry
@@ -64,7 +66,7 @@ func (m *mirror) view(ctx context.Context, hash string, max int64, fn func(*View
 	if !m.has(h) {
 		return fmt.Errorf("%w: commit %q was not fetched", ErrIncomplete, hash)
 	}
-	v := &View{ctx: ctx, m: m, s: m.store(), max: max, trees: map[string][]treeEntry{}}
+	v := &View{ctx: ctx, m: m, commit: h, s: m.store(), max: max, trees: map[string][]treeEntry{}}
 	defer v.s.Close()
 	c, err := readCommit(v.s, h)
 	if err != nil {

@@ -16,18 +16,23 @@ var errTimeout = errors.New("spec.timeout")
 // causes maps what the engines report to the reasons of the wire API. The first
 // that fits counts.
 var causes = []struct {
-	is     error
-	reason string
-	stall  bool
+	is           error
+	reason       string
+	stall        bool
+	verification bool // is about spec.verify
 }{
-	{gitrepo.ErrURL, sourcev1.URLInvalidReason, true},
-	{gitrepo.ErrAuth, sourcev1.AuthenticationFailedReason, false},
-	{gitrepo.ErrHostKey, sourcev1.AuthenticationFailedReason, false},
-	{errCopy, sourcev1.CopyFailureReason, false},
-	{artifact.ErrIgnore, sourcev1.SourceIgnoreErrorReason, false},
-	{artifact.ErrStorage, sourcev1.ArchiveOperationFailedReason, false},
-	{artifact.ErrTooLarge, sourcev1.ArchiveOperationFailedReason, false},
-	{artifact.ErrArchive, sourcev1.ArchiveOperationFailedReason, false},
+	{errTrust, sourcev1.VerificationError, false, true},
+	{errCommitSignature, sourcev1.InvalidCommitSignatureReason, false, true},
+	{errTagSignature, sourcev1.InvalidTagSignatureReason, false, true},
+	{errNoTag, sourcev1.InvalidGitObjectReason, false, true},
+	{gitrepo.ErrURL, sourcev1.URLInvalidReason, true, false},
+	{gitrepo.ErrAuth, sourcev1.AuthenticationFailedReason, false, false},
+	{gitrepo.ErrHostKey, sourcev1.AuthenticationFailedReason, false, false},
+	{errCopy, sourcev1.CopyFailureReason, false, false},
+	{artifact.ErrIgnore, sourcev1.SourceIgnoreErrorReason, false, false},
+	{artifact.ErrStorage, sourcev1.ArchiveOperationFailedReason, false, false},
+	{artifact.ErrTooLarge, sourcev1.ArchiveOperationFailedReason, false, false},
+	{artifact.ErrArchive, sourcev1.ArchiveOperationFailedReason, false, false},
 }
 
 // failure says what to tell people about err and when to try again.
@@ -38,6 +43,7 @@ func failure(ctx context.Context, repo *sourcev1.GitRepository, err error) error
 	if errors.Is(context.Cause(ctx), errTimeout) {
 		return loop.Retry(sourcev1.GitOperationFailedReason, fmt.Errorf("not done within spec.timeout of %s: %w", timeout(repo), err))
 	}
+	distrusted(repo, err)
 	for _, c := range causes {
 		if !errors.Is(err, c.is) {
 			continue
@@ -63,8 +69,6 @@ func supported(spec *sourcev1.GitRepositorySpec) error {
 		return refuse(sourcev1.InvalidProviderConfigurationReason, fmt.Sprintf("spec.provider %q", spec.Provider), "use \"generic\" with spec.secretRef")
 	case spec.ServiceAccountName != "":
 		return refuse(sourcev1.InvalidProviderConfigurationReason, "spec.serviceAccountName", "use spec.secretRef")
-	case spec.Verification != nil:
-		return refuse(sourcev1.VerificationError, "spec.verify", "remove it, and know that signatures are not verified then")
 	case spec.RecurseSubmodules:
 		return refuse(sourcev1.GitOperationFailedReason, "spec.recurseSubmodules", "use spec.include with a GitRepository for each submodule")
 	case spec.ProxySecretRef != nil:

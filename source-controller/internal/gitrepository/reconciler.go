@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/fluxcd/pkg/apis/meta"
@@ -33,10 +34,13 @@ type Options struct {
 }
 
 // Reconciler is the loop.Worker of GitRepositories.
-type Reconciler struct{ o Options }
+type Reconciler struct {
+	o      Options
+	proofs sync.Map // UID of a repository -> trust.proof of what was verified of it last
+}
 
 // New returns a Reconciler.
-func New(o Options) *Reconciler { return &Reconciler{o} }
+func New(o Options) *Reconciler { return &Reconciler{o: o} }
 
 // Reconcile publishes the commit that spec.ref stands at.
 func (r *Reconciler) Reconcile(ctx context.Context, repo *sourcev1.GitRepository) (loop.Done, error) {
@@ -48,6 +52,10 @@ func (r *Reconciler) Reconcile(ctx context.Context, repo *sourcev1.GitRepository
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout(repo), errTimeout)
 	defer cancel()
 
+	trust, err := r.trust(ctx, repo)
+	if err != nil {
+		return loop.Done{}, failure(ctx, repo, err)
+	}
 	remote, err := r.open(ctx, repo)
 	if err != nil {
 		return loop.Done{}, err
@@ -60,24 +68,26 @@ func (r *Reconciler) Reconcile(ctx context.Context, repo *sourcev1.GitRepository
 	if err != nil {
 		return loop.Done{}, err
 	}
-	if upToDate(repo, revision, included) {
+	if upToDate(repo, revision, included) && r.verified(repo, trust, revision) {
 		repo.Status.Artifact.URL = r.o.Store.URL(repo.Status.Artifact.Path)
 		return stored(repo), nil
 	}
 	loop.Progress(ctx, fmt.Sprintf("fetching revision '%s'", revision))
-	commit, blob, err := r.pack(ctx, repo, remote, revision, included)
+	p, err := r.pack(ctx, repo, remote, trust, revision, included)
 	if err != nil {
 		return loop.Done{}, failure(ctx, repo, err)
 	}
-	if err := r.publish(repo, revision, blob, included); err != nil {
+	if err := r.publish(repo, revision, p.blob, included); err != nil {
 		return loop.Done{}, failure(ctx, repo, err)
 	}
+	r.trusted(repo, trust, revision, p.said)
 	r.collect(repo, before)
-	return announced(repo, before, commit), nil
+	return announced(repo, before, p.commit), nil
 }
 
 // Finalize removes what was published.
 func (r *Reconciler) Finalize(_ context.Context, repo *sourcev1.GitRepository) error {
+	r.proofs.Delete(repo.UID)
 	return r.o.Store.Remove(object(repo))
 }
 
@@ -124,26 +134,38 @@ func equalAll[T comparable](a, b []T) bool {
 	return true
 }
 
-// pack fetches the commit and puts its archive into the store. Objects that turn
-// out to be missing from the mirror are fetched anew, once.
-func (r *Reconciler) pack(ctx context.Context, repo *sourcev1.GitRepository, remote *gitrepo.Repo, revision gitrepo.Revision, included []include) (gitrepo.Commit, artifact.Blob, error) {
-	var blob artifact.Blob
+// packed is a commit whose archive is in the store.
+type packed struct {
+	commit gitrepo.Commit
+	blob   artifact.Blob
+	said   string // of its signatures
+}
+
+// pack fetches the commit, verifies it and puts its archive into the store.
+// Objects that turn out to be missing from the mirror are fetched anew, once.
+func (r *Reconciler) pack(ctx context.Context, repo *sourcev1.GitRepository, remote *gitrepo.Repo, trust *trust, revision gitrepo.Revision, included []include) (packed, error) {
 	for again := false; ; again = true {
-		commit, err := remote.Fetch(ctx, revision)
-		if err != nil {
-			return commit, blob, err
+		var p packed
+		var err error
+		if p.commit, err = trust.fetch(ctx, remote, revision); err != nil {
+			return p, err
 		}
-		err = remote.View(ctx, commit.Hash, func(v *gitrepo.View) error {
-			src, done, err := r.source(ctx, repo, v, commit.Tree, included)
+		err = remote.View(ctx, p.commit.Hash, func(v *gitrepo.View) error {
+			if trust != nil {
+				if p.said, err = trust.verify(v, revision); err != nil {
+					return err
+				}
+			}
+			src, done, err := r.source(ctx, repo, v, p.commit.Tree, included)
 			if err != nil {
 				return err
 			}
 			defer done()
-			blob, err = r.o.Store.Pack(ctx, src, options(repo))
+			p.blob, err = r.o.Store.Pack(ctx, src, options(repo))
 			return err
 		})
 		if err == nil || again || !errors.Is(err, gitrepo.ErrIncomplete) {
-			return commit, blob, err
+			return p, err
 		}
 	}
 }
@@ -173,8 +195,7 @@ func (r *Reconciler) publish(repo *sourcev1.GitRepository, revision gitrepo.Revi
 	s.Artifact = a
 	s.IncludedArtifacts = artifacts(included)
 	s.ObservedIgnore, s.ObservedInclude, s.ObservedSparseCheckout = spec.Ignore, spec.Include, spec.SparseCheckout
-	s.ObservedRecurseSubmodules, s.SourceVerificationMode = false, nil
-	apimeta.RemoveStatusCondition(&s.Conditions, sourcev1.SourceVerifiedCondition)
+	s.ObservedRecurseSubmodules = false
 	return nil
 }
 

@@ -150,9 +150,9 @@ func TestFailures(t *testing.T) {
 		"semver":            {func(s *sourcev1.GitRepositorySpec) { s.Reference.SemVer = "not a range" }, sourcev1.URLInvalidReason, []string{"not a range"}, true},
 		"sparse":            {func(s *sourcev1.GitRepositorySpec) { s.SparseCheckout = []string{"none"} }, sourcev1.GitOperationFailedReason, []string{"spec.sparseCheckout", "none"}, false},
 		"ignore":            {func(s *sourcev1.GitRepositorySpec) { long := strings.Repeat("x\n", 20000); s.Ignore = &long }, sourcev1.SourceIgnoreErrorReason, []string{"spec.ignore"}, false},
-		"verify": {func(s *sourcev1.GitRepositorySpec) {
+		"verify without keys": {func(s *sourcev1.GitRepositorySpec) {
 			s.Verification = &sourcev1.GitRepositoryVerification{SecretRef: *use("keys")}
-		}, sourcev1.VerificationError, []string{"spec.verify"}, true},
+		}, sourcev1.VerificationError, []string{"spec.verify.secretRef", "keys"}, false},
 		"submodules": {func(s *sourcev1.GitRepositorySpec) { s.RecurseSubmodules = true }, sourcev1.GitOperationFailedReason, []string{"spec.recurseSubmodules"}, true},
 		"proxy":      {func(s *sourcev1.GitRepositorySpec) { s.ProxySecretRef = use("proxy") }, sourcev1.GitOperationFailedReason, []string{"spec.proxySecretRef"}, true},
 		"provider":   {func(s *sourcev1.GitRepositorySpec) { s.Provider = "github" }, sourcev1.InvalidProviderConfigurationReason, []string{`spec.provider "github"`}, true},
