@@ -1,0 +1,274 @@
+package bucket
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/fluxcd/pkg/apis/meta"
+	"github.com/fluxcd/pkg/sourceignore"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	sourcev1 "github.com/weirhq/weir/api/source/v1"
+	"github.com/weirhq/weir/internal/artifact"
+	"github.com/weirhq/weir/internal/events"
+	"github.com/weirhq/weir/internal/loop"
+	"github.com/weirhq/weir/source-controller/internal/cloudlogin"
+)
+
+const (
+	// defaultTimeout bounds the work on one object when spec.timeout says nothing.
+	defaultTimeout = 60 * time.Second
+	// latest is the stable name of the newest artifact, which status.url names.
+	latest = "latest.tar.gz"
+)
+
+// Options are what a Reconciler works with.
+type Options struct {
+	Client     client.Reader // reads Secrets live
+	Recorder   *events.Recorder
+	Store      *artifact.Store
+	Logins     *cloudlogin.Logins
+	CacheDir   string // keeps downloaded objects
+	CacheBytes int64  // of them, not counting what was used in the last minutes; 0 means 8 GiB
+	Pulls      int    // buckets that are downloaded and packed at once; 0 means 1
+}
+
+// Reconciler is the loop.Worker of Buckets. Listing is waiting, so many buckets do
+// that at once; what comes after it is work, for Options.Pulls at once.
+type Reconciler struct {
+	o      Options
+	cache  *cache
+	limits limits
+	turns  chan struct{}
+
+	mu       sync.Mutex
+	storages map[[sha256.Size]byte]storage
+}
+
+// New returns a Reconciler.
+func New(o Options) *Reconciler {
+	if o.CacheBytes <= 0 {
+		o.CacheBytes = defaultCache
+	}
+	return &Reconciler{
+		o: o, cache: &cache{dir: o.CacheDir, limit: o.CacheBytes}, limits: defaultLimits,
+		turns: make(chan struct{}, max(1, o.Pulls)), storages: map[[sha256.Size]byte]storage{},
+	}
+}
+
+// content is what a bucket holds now, of which chosen goes into the artifact.
+type content struct {
+	storage  storage
+	index    *index
+	shelf    *shelf
+	chosen   []object
+	revision string
+	files    int // in the revision
+}
+
+// Reconcile publishes the objects of the bucket that are not ignored.
+func (r *Reconciler) Reconcile(ctx context.Context, b *sourcev1.Bucket) (loop.Done, error) {
+	before := b.Status.Artifact
+	r.checkStorage(b)
+	found, err := r.look(ctx, b)
+	if err != nil {
+		return loop.Done{}, err
+	}
+	if !upToDate(b, found.revision) {
+		if err := r.renew(ctx, b, found); err != nil {
+			return loop.Done{}, err
+		}
+		r.collect(b, before)
+	}
+	if b.Status.URL, err = r.o.Store.Alias(b.Status.Artifact, latest); err != nil {
+		return loop.Done{}, failure(ctx, b, err)
+	}
+	b.Status.Artifact.URL = r.o.Store.URL(b.Status.Artifact.Path)
+	return announced(b, before, found.files), nil
+}
+
+// look lists the bucket and chooses what goes into the artifact. Only ignore files
+// that changed are downloaded for that.
+func (r *Reconciler) look(ctx context.Context, b *sourcev1.Bucket) (*content, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout(b), errTimeout)
+	defer cancel()
+	c, err := r.examine(ctx, b)
+	if err != nil {
+		return nil, failure(ctx, b, err)
+	}
+	return c, nil
+}
+
+func (r *Reconciler) examine(ctx context.Context, b *sourcev1.Bucket) (c *content, err error) {
+	c = &content{}
+	if c.storage, err = r.storage(ctx, b); err != nil {
+		return nil, err
+	}
+	scope := fmt.Sprintf("%q", []string{b.Namespace, b.Name, b.Spec.Provider, b.Spec.Endpoint, b.Spec.BucketName})
+	if c.shelf, err = r.cache.shelf(b.Namespace, b.Name, scope); err != nil {
+		return nil, err
+	}
+	if c.index, err = list(ctx, c.storage, scope, b.Spec.Prefix, r.limits); err != nil {
+		return nil, err
+	}
+	c.index.fetch = func(o object) (io.ReadCloser, error) {
+		if err := check([]object{o}, r.limits); err != nil {
+			return nil, err
+		}
+		if err := c.shelf.fill(ctx, c.storage, []object{o}); err != nil {
+			return nil, err
+		}
+		return c.shelf.open(o)
+	}
+	paths, err := r.o.Store.Paths(ctx, c.index, ignore(b))
+	if err != nil {
+		return nil, err
+	}
+	c.chosen = c.index.pick(paths)
+	counted := c.chosen
+	if _, present := c.index.objects[sourceignore.IgnoreFile]; present {
+		counted = nil
+		for _, o := range c.chosen {
+			if o.key != sourceignore.IgnoreFile {
+				counted = append(counted, o)
+			}
+		}
+	}
+	c.revision, c.files = revision(counted), len(counted)
+	return c, check(c.chosen, r.limits)
+}
+
+// renew downloads what is missing and publishes it, when it is its turn.
+func (r *Reconciler) renew(ctx context.Context, b *sourcev1.Bucket, c *content) error {
+	loop.Progress(ctx, fmt.Sprintf("waiting to download revision '%s'", c.revision))
+	select {
+	case r.turns <- struct{}{}:
+		defer func() { <-r.turns }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout(b), errTimeout)
+	defer cancel()
+	loop.Progress(ctx, fmt.Sprintf("downloading revision '%s'", c.revision))
+	if err := c.shelf.fill(ctx, c.storage, c.chosen); err != nil {
+		return failure(ctx, b, err)
+	}
+	if err := r.publish(ctx, b, c); err != nil {
+		return failure(ctx, b, err)
+	}
+	if err := c.shelf.trim(c.chosen); err != nil {
+		r.o.Recorder.Warning(b, sourcev1.GarbageCollectionFailedReason, err.Error(), nil)
+	}
+	return nil
+}
+
+// publish packs the objects, gives the archive its name and says so in status.
+func (r *Reconciler) publish(ctx context.Context, b *sourcev1.Bucket, c *content) error {
+	c.index.fetch = c.shelf.open
+	o := artifact.PackOptions{Ignore: ignore(b)}
+	if b.Status.Artifact != nil {
+		o.Previous = b.Status.Artifact.Digest
+	}
+	blob, err := r.o.Store.Pack(ctx, c.index, o)
+	if err != nil {
+		return err
+	}
+	a, err := r.o.Store.Publish(artifact.Publication{
+		Object:   owner(b),
+		File:     strings.TrimPrefix(c.revision, "sha256:") + ".tar.gz",
+		Revision: c.revision,
+	}, blob)
+	if err != nil {
+		return err
+	}
+	b.Status.Artifact = a
+	b.Status.ObservedIgnore = b.Spec.DeepCopy().Ignore
+	return nil
+}
+
+// Finalize removes what was published and what was kept.
+func (r *Reconciler) Finalize(_ context.Context, b *sourcev1.Bucket) error {
+	if err := r.cache.drop(b.Namespace, b.Name); err != nil {
+		return err
+	}
+	return r.o.Store.Remove(owner(b))
+}
+
+// checkStorage makes status tell the truth about the artifact before anything
+// else can fail: one that cannot be served is not named.
+func (r *Reconciler) checkStorage(b *sourcev1.Bucket) {
+	for _, kind := range []string{ // of other implementations of the wire API; Ready's reason says these here
+		sourcev1.StorageOperationFailedCondition, sourcev1.FetchFailedCondition, sourcev1.ArtifactOutdatedCondition,
+	} {
+		apimeta.RemoveStatusCondition(&b.Status.Conditions, kind)
+	}
+	if b.Status.Artifact != nil && !r.o.Store.Present(b.Status.Artifact) {
+		b.Status.Artifact = nil
+	}
+	if b.Status.Artifact == nil {
+		b.Status.URL = ""
+		apimeta.RemoveStatusCondition(&b.Status.Conditions, sourcev1.ArtifactInStorageCondition)
+	}
+}
+
+// upToDate tells whether the artifact is what the spec asks for now.
+func upToDate(b *sourcev1.Bucket, revision string) bool {
+	s := &b.Status
+	return s.Artifact != nil && s.Artifact.HasRevision(revision) &&
+		(s.ObservedIgnore == b.Spec.Ignore || s.ObservedIgnore != nil && b.Spec.Ignore != nil && *s.ObservedIgnore == *b.Spec.Ignore)
+}
+
+// collect removes old artifacts, but not the one that the API server's status
+// names until the new status is written.
+func (r *Reconciler) collect(b *sourcev1.Bucket, before *meta.Artifact) {
+	n, err := r.o.Store.Collect(owner(b), b.Status.Artifact, before)
+	switch {
+	case err != nil:
+		r.o.Recorder.Warning(b, sourcev1.GarbageCollectionFailedReason, err.Error(), nil)
+	case n > 0:
+		r.o.Recorder.Trace(b, sourcev1.GarbageCollectionSucceededReason, fmt.Sprintf("garbage collected %d artifacts", n), nil)
+	}
+}
+
+// announced is the outcome of every success. An artifact that was only put back
+// is no news.
+func announced(b *sourcev1.Bucket, before *meta.Artifact, files int) loop.Done {
+	now := b.Status.Artifact
+	message := fmt.Sprintf("stored artifact: revision '%s'", now.Revision)
+	apimeta.SetStatusCondition(&b.Status.Conditions, metav1.Condition{
+		Type: sourcev1.ArtifactInStorageCondition, Status: metav1.ConditionTrue, ObservedGeneration: b.Generation,
+		Reason: meta.SucceededReason, Message: message,
+	})
+	done := loop.Done{Message: message, Metadata: map[string]string{"revision": now.Revision, "digest": now.Digest}}
+	if before.HasRevision(now.Revision) && before.HasDigest(now.Digest) {
+		return done
+	}
+	done.Event = fmt.Sprintf("stored artifact with %d fetched files from '%s' bucket", files, b.Spec.BucketName)
+	done.EventReason, done.Changed = sourcev1.NewArtifactReason, true
+	return done
+}
+
+func ignore(b *sourcev1.Bucket) artifact.Ignore {
+	if b.Spec.Ignore == nil {
+		return artifact.Ignore{}
+	}
+	return artifact.Ignore{Patterns: *b.Spec.Ignore}
+}
+
+func owner(b *sourcev1.Bucket) artifact.Object {
+	return artifact.Object{Kind: sourcev1.BucketKind, Namespace: b.Namespace, Name: b.Name}
+}
+
+func timeout(b *sourcev1.Bucket) time.Duration {
+	if t := b.Spec.Timeout; t != nil && t.Duration > 0 {
+		return t.Duration
+	}
+	return defaultTimeout
+}
