@@ -62,6 +62,17 @@ fuzz: ## Fuzz everything that parses bytes from outside (FUZZTIME=60s each)
 		done \
 	done
 
+# The version that images and manifests are labelled with.
+VERSION ?= v0.1.0
+
+.PHONY: images
+images: ## Build OCI images of the controllers into dist/
+	@go run ./e2e/release images -version $(VERSION) -revision $$(git rev-parse HEAD) -created $$(git log -1 --format=%ct)
+
+.PHONY: release
+release: images ## Make the images, install.yaml and one manifest per controller in dist/
+	@go run ./e2e/release manifests -version $(VERSION)
+
 $(LINTER): tools/go.mod
 	$(call say,Building the pinned linter: a few minutes the first time)
 	@GOBIN=$(CURDIR)/bin GOWORK=off go -C tools install github.com/golangci/golangci-lint/v2/cmd/golangci-lint

@@ -1,3 +1,4 @@
+// Package api_test checks what holds for the types of all kinds.
 package api_test
 
 import (
