@@ -49,6 +49,7 @@ type options struct {
 	kubeconfigExec   bool
 	kubeconfigTLS    bool
 	stageKinds       []string
+	pruneGuard       string
 }
 
 func (o *options) bind(fs *pflag.FlagSet) {
@@ -63,6 +64,7 @@ func (o *options) bind(fs *pflag.FlagSet) {
 	fs.BoolVar(&o.kubeconfigExec, "insecure-kubeconfig-exec", false, "Let kubeconfigs start programs for credentials.")
 	fs.BoolVar(&o.kubeconfigTLS, "insecure-kubeconfig-tls", false, "Let kubeconfigs use http and unverified certificates.")
 	fs.StringSliceVar(&o.stageKinds, "custom-apply-stage-kinds", nil, "Kinds, as group/Kind, that are applied in a stage of their own before the rest, such as rbac.authorization.k8s.io/Role.")
+	fs.StringVar(&o.pruneGuard, "default-prune-guard", "off", "Which deletions are held back until they are approved, for Kustomizations without the annotation weir.dev/prune-guard: off, empty, or a share such as 50%.")
 	fs.StringVar(&o.cache, "cache-path", filepath.Join(os.TempDir(), "kustomize-controller"), "The folder for downloaded artifacts. It may be emptied at any time.")
 }
 

@@ -3,7 +3,9 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
+	_ "time/tzdata" // maintenance windows name time zones, and images have none
 
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
@@ -18,6 +20,7 @@ import (
 	"github.com/weirhq/weir/internal/process"
 	"github.com/weirhq/weir/kustomize-controller/internal/kustomization"
 	"github.com/weirhq/weir/kustomize-controller/internal/remote"
+	"github.com/weirhq/weir/kustomize-controller/internal/wish"
 )
 
 func main() {
@@ -41,6 +44,10 @@ func (o *options) setup(ctx context.Context, env *process.Env) error {
 	stage, err := o.stage()
 	if err != nil {
 		return err
+	}
+	guard, err := wish.ParseGuard(o.pruneGuard)
+	if err != nil {
+		return fmt.Errorf("--default-prune-guard: %w", err)
 	}
 	fetcher, err := artifact.NewFetcher(artifact.FetcherOptions{
 		Dir: o.cache, Retries: o.httpRetry, HostOverride: os.Getenv("SOURCE_CONTROLLER_LOCALHOST"),
@@ -83,6 +90,7 @@ func (o *options) setup(ctx context.Context, env *process.Env) error {
 		GroupChanges:          env.Enabled(groupChanges),
 		PatientHealth:         env.Enabled(patientHealth),
 		AdditiveReadiness:     env.Enabled(additiveReadiness),
+		PruneGuard:            guard,
 		AgeSecret:             types.NamespacedName{Namespace: env.RuntimeNamespace, Name: o.ageSecret},
 		LooseSubstitution:     !env.Enabled(strictSubstitution),
 	}).Setup(ctx, env, &bell)

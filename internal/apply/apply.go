@@ -3,6 +3,7 @@ package apply
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/weirhq/weir/internal/apply/drift"
@@ -29,6 +30,9 @@ type task struct {
 	force    bool
 	defined  bool // the Set holds the definition of its kind
 	ignored  []pointer
+
+	keepOwners bool // it may not be taken from another owner
+	refused    bool // it failed
 
 	payload    payload
 	fresh      bool                          // it does not exist yet
@@ -59,17 +63,19 @@ func (a *Applier) Apply(ctx context.Context, set Set, record func([]Ref) error) 
 	defer plan.release()
 	result.Inventory = plan.inventory()
 	var done []Ref
+	var refused []error // with Set.ContinueOnError
 	for st := range stages {
 		tasks, errs := plan.stage(ctx, st)
 		if len(tasks) == 0 && len(errs) == 0 {
 			continue
 		}
-		if len(errs) == 0 {
-			errs = a.each(ctx, tasks, a.check)
+		if len(errs) == 0 || set.ContinueOnError {
+			errs = append(errs, a.each(ctx, tasks, a.check)...)
 		}
-		if len(errs) > 0 {
+		if errs = a.goOn(ctx, set, errs, &refused); len(errs) > 0 {
 			return result, stopped(ctx, errs)
 		}
+		tasks = slices.DeleteFunc(tasks, func(t *task) bool { return t.refused })
 		for _, t := range tasks {
 			done = append(done, t.ref)
 		}
@@ -84,16 +90,29 @@ func (a *Applier) Apply(ctx context.Context, set Set, record func([]Ref) error) 
 				result.Changes = append(result.Changes, t.change)
 			}
 		}
-		if len(errs) == 0 && st == definitions {
-			errs = a.each(ctx, tasks, a.awaitDefinition)
+		if errs = a.goOn(ctx, set, errs, &refused); len(errs) == 0 && st == definitions {
+			errs = a.goOn(ctx, set, a.each(ctx, tasks, a.awaitDefinition), &refused)
 		}
 		if len(errs) > 0 {
 			return result, stopped(ctx, errs)
 		}
 		result.Inventory = plan.inventory() // scopes are known now
 	}
+	if len(refused) > 0 {
+		return result, join(refused)
+	}
 	plan.finish()
 	return result, nil
+}
+
+// goOn puts errors aside when the Set wants that, and there is time left; it
+// returns those that end the Apply.
+func (a *Applier) goOn(ctx context.Context, set Set, errs []error, aside *[]error) []error {
+	if !set.ContinueOnError || ctx.Err() != nil {
+		return errs
+	}
+	*aside = append(*aside, errs...)
+	return nil
 }
 
 func anyPending(tasks []*task) bool {
@@ -238,7 +257,7 @@ func (a *Applier) claim(ctx context.Context, t *task) error {
 	if current.Name == "" || current == t.owner {
 		return nil
 	}
-	if a.options.MayTake != nil && !a.options.MayTake(t.ref, current, t.owner) {
+	if t.keepOwners || a.options.MayTake != nil && !a.options.MayTake(t.ref, current, t.owner) {
 		return t.fail("apply", &OwnedError{Ref: t.ref, Owner: current})
 	}
 	t.change.From = current

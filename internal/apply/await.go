@@ -23,10 +23,11 @@ func (a *Applier) each(ctx context.Context, tasks []*task, fn func(context.Conte
 		defer func() {
 			if p := recover(); p != nil {
 				a.options.Log.Error(nil, "panic while applying", "object", tasks[i].ref.String(), "panic", p, "stack", string(debug.Stack()))
-				errs[i] = tasks[i].fail("apply", fmt.Errorf("panic: %v", p))
+				errs[i], tasks[i].refused = tasks[i].fail("apply", fmt.Errorf("panic: %v", p)), true
 			}
 		}()
 		errs[i] = fn(ctx, tasks[i])
+		tasks[i].refused = errs[i] != nil
 	})
 	var failed []error
 	for _, err := range errs {

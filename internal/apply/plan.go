@@ -97,6 +97,7 @@ func (p *plan) task(ctx context.Context, i int) (*task, error) {
 	} else {
 		p.items[it] = true
 	}
+	t.keepOwners = p.set.KeepOwners
 	t.defined = p.defines[o.GVK.GroupKind()]
 	t.row, t.known = r.table.Row(t.key)
 	t.dirt = r.dirty(t.key)

@@ -15,6 +15,12 @@ type Set struct {
 	// Recheck asks the API server about every object, also about those of which
 	// the watch says that they are as they were applied.
 	Recheck bool
+	// KeepOwners refuses to take an object that the labels give to another owner,
+	// whatever Options.MayTake says.
+	KeepOwners bool
+	// ContinueOnError applies all other objects when one is refused, also those
+	// of later stages. The error is returned in the end.
+	ContinueOnError bool
 	// Ignore names fields that are left to others.
 	Ignore Ignore
 }

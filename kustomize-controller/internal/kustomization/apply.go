@@ -25,7 +25,7 @@ const driftCorrected = "DriftCorrected"
 //
 // The inventory always holds at least what is on the cluster: an object enters
 // it before it is applied, and leaves it after it is gone.
-func (r *Reconciler) apply(ctx context.Context, k *kustomizev1.Kustomization, s *source, applier *apply.Applier, built *build.Result, rules apply.Ignore) ([]apply.Change, error) {
+func (r *Reconciler) apply(ctx context.Context, k *kustomizev1.Kustomization, s *source, applier *apply.Applier, built *build.Result, d demands) ([]apply.Change, error) {
 	loop.Progress(ctx, fmt.Sprintf("Applying manifests for revision %s with a timeout of %s", s.artifact.Revision, k.GetTimeout()))
 	owned, err := inventory(k)
 	if err != nil {
@@ -41,7 +41,8 @@ func (r *Reconciler) apply(ctx context.Context, k *kustomizev1.Kustomization, s 
 		return loop.Save(ctx, k)
 	}
 	set := apply.Set{Owner: client.ObjectKeyFromObject(k), Objects: built.Objects, Force: k.Spec.Force,
-		Recheck: r.recheck(k, applier, owned), Ignore: rules}
+		Recheck: r.recheck(k, applier, owned), Ignore: d.ignore,
+		KeepOwners: d.wishes.KeepOwners, ContinueOnError: d.wishes.ContinueOnError}
 	result, err := applier.Apply(ctx, set, record)
 	if result != nil {
 		r.tellChanges(k, s, result.Changes)

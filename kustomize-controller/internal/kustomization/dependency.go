@@ -32,7 +32,10 @@ func dependencyKeys(k *kustomizev1.Kustomization) []client.ObjectKey {
 
 // dependencies waits until all that k depends on is ready. A change of a
 // dependency brings k back at once.
-func (r *Reconciler) dependencies(ctx context.Context, k *kustomizev1.Kustomization, s *source, cel expressions) error {
+func (r *Reconciler) dependencies(ctx context.Context, k *kustomizev1.Kustomization, s *source, d demands) error {
+	if err := r.objects(ctx, k, d); err != nil {
+		return err
+	}
 	for i, key := range dependencyKeys(k) {
 		if key == client.ObjectKeyFromObject(k) {
 			return loop.Stall(meta.DependencyNotReadyReason, fmt.Errorf("spec.dependsOn names the object itself"))
@@ -48,7 +51,7 @@ func (r *Reconciler) dependencies(ctx context.Context, k *kustomizev1.Kustomizat
 		}
 		why := fmt.Sprintf("dependency %q not found", key)
 		if err == nil {
-			why = r.waitsFor(ctx, k, dep, s, cel.ready[i])
+			why = r.waitsFor(ctx, k, dep, s, d.ready[i])
 		}
 		if why == "" {
 			continue

@@ -37,14 +37,14 @@ func (v verdict) pending(*source) loop.Done {
 // health looks at the objects that k wants to be healthy. It does not wait:
 // while some are not, k is brought back when one of them moves, and at the
 // latest when its timeout is over. A wait begins anew with new content.
-func (r *Reconciler) health(ctx context.Context, k *kustomizev1.Kustomization, s *source, a *apply.Applier, built *build.Result, cel expressions, changed bool) (verdict, error) {
+func (r *Reconciler) health(ctx context.Context, k *kustomizev1.Kustomization, s *source, a *apply.Applier, built *build.Result, d demands, changed bool) (verdict, error) {
 	refs := checked(k, built)
 	m := r.recall(k)
 	if len(refs) == 0 {
 		apimeta.RemoveStatusCondition(&k.Status.Conditions, meta.HealthyCondition)
 		return verdict{done: true}, nil
 	}
-	health, err := a.HealthBy(ctx, client.ObjectKeyFromObject(k), refs, cel.health)
+	health, err := a.HealthBy(ctx, client.ObjectKeyFromObject(k), refs, d.health)
 	if err != nil {
 		return verdict{}, loop.Retry(meta.HealthCheckFailedReason, fmt.Errorf("checking health: %w", err))
 	}

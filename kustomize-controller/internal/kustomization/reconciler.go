@@ -18,6 +18,7 @@ import (
 	"github.com/weirhq/weir/internal/events"
 	"github.com/weirhq/weir/internal/loop"
 	"github.com/weirhq/weir/kustomize-controller/internal/remote"
+	"github.com/weirhq/weir/kustomize-controller/internal/wish"
 )
 
 // Options are what a Reconciler works with. Those above RequeueDependency are
@@ -52,6 +53,8 @@ type Options struct {
 	GroupChanges bool
 	// PatientHealth waits for the timeout even when an object has failed.
 	PatientHealth bool
+	// PruneGuard is the guard of objects that name none.
+	PruneGuard wish.Guard
 	// AgeSecret holds age identities for all Kustomizations that decrypt.
 	AgeSecret types.NamespacedName
 	// KubeconfigAccount is the service account that tokens for other clusters are
@@ -81,6 +84,8 @@ type memory struct {
 	generation int64     // of the spec that was last applied
 	applied    string    // digest of the build that was last applied with success
 	deferred   string    // revision that others were let past for
+	passed     string    // revision and digest that nothing held back
+	last       *release  // what was applied then, if something may be held back
 }
 
 // New returns a Reconciler.
@@ -91,22 +96,15 @@ func New(o Options) *Reconciler {
 // Reconcile makes the cluster equal to the build of k's source.
 func (r *Reconciler) Reconcile(ctx context.Context, k *kustomizev1.Kustomization) (loop.Done, error) {
 	start := time.Now()
-	if err := unsupported(k); err != nil {
-		return loop.Done{}, loop.Stall(kustomizev1.ReconciliationFailedReason, err)
-	}
-	cel, err := compile(k)
+	demands, err := r.demands(k)
 	if err != nil {
-		return loop.Done{}, loop.Stall(meta.InvalidCELExpressionReason, err)
-	}
-	rules, err := ignored(k)
-	if err != nil {
-		return loop.Done{}, loop.Stall(meta.ReconciliationFailedReason, err)
+		return loop.Done{}, err
 	}
 	source, err := r.source(ctx, k)
 	if err != nil {
 		return loop.Done{}, err
 	}
-	if err := r.dependencies(ctx, k, source, cel); err != nil {
+	if err := r.dependencies(ctx, k, source, demands); err != nil {
 		return loop.Done{}, err
 	}
 
@@ -124,11 +122,18 @@ func (r *Reconciler) Reconcile(ctx context.Context, k *kustomizev1.Kustomization
 	if r.canWait(k, source, applier, built) {
 		return loop.Done{}, loop.ErrLater
 	}
-	changes, err := r.apply(bounded, k, source, applier, built, rules)
+	hold, err := r.held(k, source, built, demands)
+	if err != nil {
+		return loop.Done{}, err
+	}
+	if hold != nil {
+		return r.keep(bounded, k, source, applier, demands, hold)
+	}
+	changes, err := r.apply(bounded, k, source, applier, built, demands)
 	if err != nil {
 		return loop.Done{}, r.failed(k, source, built.Digest, start, err)
 	}
-	healthy, err := r.health(bounded, k, source, applier, built, cel, len(changes) > 0)
+	healthy, err := r.health(bounded, k, source, applier, built, demands, len(changes) > 0)
 	if err != nil {
 		return loop.Done{}, r.failed(k, source, built.Digest, start, err)
 	}

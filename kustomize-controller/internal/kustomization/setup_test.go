@@ -3,7 +3,6 @@ package kustomization
 import (
 	"context"
 	"testing"
-	"time"
 
 	"github.com/fluxcd/pkg/apis/meta"
 	"github.com/google/go-cmp/cmp"
@@ -101,10 +100,14 @@ func TestWhatIsReadIsWatched(t *testing.T) {
 	w := testenv.Client(t, kustomizev1.AddToScheme, sourcev1.AddToScheme)
 	g.follow(w, "a", "first-value")
 	secret.StringData = map[string]string{"value": "second-value"}
-	began := time.Now()
+
 	if err := g.Update(t.Context(), secret); err != nil {
 		t.Fatal(err)
 	}
 	g.follow(w, "a", "second-value")
-	t.Logf("the change of a Secret took %s", time.Since(began).Round(time.Millisecond))
+	g.annotate("app", "weir.dev/approve", "v1")
+	g.publish("v2", map[string]string{"app/a.yaml": configMap("a", "third-value")})
+	g.annotate("app", "weir.dev/approve", "v2") // is heeded at once
+	g.follow(w, "a", "third-value")
+
 }

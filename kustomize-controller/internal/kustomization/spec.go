@@ -60,6 +60,7 @@ func (r *Reconciler) spec(ctx context.Context, k *kustomizev1.Kustomization) (bu
 		keys, err := r.decryptionKeys(ctx, k)
 		if err != nil {
 			r.Builder.Forget(s.Scope) // what was decrypted does not outlive the keys
+			r.recall(k).last = nil
 			return s, err
 		}
 		s.Decrypt = &build.Decryption{Key: keys.ID(), File: keys.File, Object: keys.Object}

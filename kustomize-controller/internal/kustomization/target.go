@@ -31,14 +31,24 @@ func (r *Reconciler) applier(ctx context.Context, k *kustomizev1.Kustomization) 
 	if err != nil {
 		return nil, err
 	}
+	return cluster.As(r.user(k)), nil
+}
+
+// here is this cluster with the rights of k.
+func (r *Reconciler) here(k *kustomizev1.Kustomization) *apply.Applier {
+	return r.Cluster.As(r.user(k))
+}
+
+// user is who acts for k; "" is the controller, or the user of a kubeconfig.
+func (r *Reconciler) user(k *kustomizev1.Kustomization) string {
 	account := k.Spec.ServiceAccountName
 	if account == "" {
 		account = r.DefaultServiceAccount
 	}
 	if account == "" {
-		return cluster.As(""), nil
+		return ""
 	}
-	return cluster.As("system:serviceaccount:" + k.Namespace + ":" + account), nil
+	return "system:serviceaccount:" + k.Namespace + ":" + account
 }
 
 // cluster returns the cluster that k is applied to.
