@@ -102,7 +102,7 @@ func (h *Handler) handle(w http.ResponseWriter, r *http.Request) error {
 	if !wanted(obj.Spec.Events, call.Event) {
 		return &answer{http.StatusBadRequest, fmt.Errorf("%w: event %q is not in spec.events", ErrPayload, call.Event)}
 	}
-	return h.poke(r.Context(), targets)
+	return h.poke(r.Context(), targets, call)
 }
 
 var (
@@ -156,6 +156,7 @@ func read(w http.ResponseWriter, r *http.Request, kind Type, token []byte) (Call
 	if err != nil {
 		return Call{}, &answer{http.StatusBadRequest, err}
 	}
+	call.Body = body
 	return call, nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"sync"
 	"time"
 
@@ -25,10 +26,10 @@ const (
 
 // poke asks all objects that the targets name to reconcile. One that fails
 // does not keep the others from being asked.
-func (h *Handler) poke(ctx context.Context, targets []target) error {
+func (h *Handler) poke(ctx context.Context, targets []target, call Call) error {
 	ctx, cancel := context.WithTimeout(ctx, pokeTimeout)
 	defer cancel()
-	objects, err := h.expand(ctx, targets)
+	objects, err := h.expand(ctx, targets, call)
 	body, encodeErr := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": map[string]string{
 		meta.ReconcileRequestAnnotation: time.Now().Format(time.RFC3339Nano),
 	}}})
@@ -60,18 +61,52 @@ func (h *Handler) patch(ctx context.Context, obj *metav1.PartialObjectMetadata, 
 
 // expand names the objects that the targets mean. What could be found is
 // returned even with an error.
-func (h *Handler) expand(ctx context.Context, targets []target) ([]*metav1.PartialObjectMetadata, error) {
+func (h *Handler) expand(ctx context.Context, targets []target, call Call) ([]*metav1.PartialObjectMetadata, error) {
 	var out []*metav1.PartialObjectMetadata
 	var errs []error
 	for _, t := range targets {
-		if t.name != "*" {
-			out = append(out, metadataOf(t.gvk, t.namespace, t.name))
-			continue
+		found, err := h.find(ctx, t)
+		errs = append(errs, err)
+		if t.filter != nil {
+			found, err = chosen(ctx, t.filter, found, call)
+			errs = append(errs, err)
 		}
-		found, err := h.list(ctx, t)
-		out, errs = append(out, found...), append(errs, err)
+		for _, o := range found {
+			out = append(out, metadataOf(t.gvk, o.Namespace, o.Name))
+		}
 	}
 	return out, errors.Join(errs...)
+}
+
+// find returns the objects of one target. One that is named and not filtered
+// need not be read.
+func (h *Handler) find(ctx context.Context, t target) ([]*metav1.PartialObjectMetadata, error) {
+	if t.name == "*" {
+		return h.list(ctx, t)
+	}
+	obj := metadataOf(t.gvk, t.namespace, t.name)
+	if t.filter != nil {
+		if err := h.Live.Get(ctx, client.ObjectKeyFromObject(obj), obj); err != nil {
+			return nil, fmt.Errorf("reading %s %q in namespace %q: %w", t.gvk.Kind, t.name, t.namespace, err)
+		}
+	}
+	return []*metav1.PartialObjectMetadata{obj}, nil
+}
+
+// chosen returns the objects that the filter wants.
+func chosen(ctx context.Context, f *filter, objects []*metav1.PartialObjectMetadata, call Call) (out []*metav1.PartialObjectMetadata, problems error) {
+	var req any
+	if err := json.Unmarshal(call.Body, &req); err != nil {
+		return nil, &answer{http.StatusBadRequest, fmt.Errorf("%w: a filter needs a body in JSON", ErrPayload)}
+	}
+	for _, obj := range objects {
+		ok, err := f.wants(ctx, obj, req)
+		problems = errors.Join(problems, err)
+		if ok {
+			out = append(out, obj)
+		}
+	}
+	return out, problems
 }
 
 func (h *Handler) list(ctx context.Context, t target) ([]*metav1.PartialObjectMetadata, error) {
@@ -85,7 +120,8 @@ func (h *Handler) list(ctx context.Context, t target) ([]*metav1.PartialObjectMe
 			return out, fmt.Errorf("listing %s in namespace %q: %w", t.gvk.Kind, t.namespace, err)
 		}
 		for _, item := range l.Items {
-			out = append(out, metadataOf(t.gvk, item.Namespace, item.Name))
+			item.SetGroupVersionKind(t.gvk)
+			out = append(out, &item)
 		}
 		if more = l.Continue; more == "" {
 			return out, nil

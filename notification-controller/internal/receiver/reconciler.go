@@ -66,6 +66,9 @@ func reasonOf(err error) string {
 	if errors.Is(err, ErrAccess) {
 		return acl.AccessDeniedReason
 	}
+	if errors.Is(err, errFilter) {
+		return meta.InvalidCELExpressionReason
+	}
 	return notificationv1.ValidationFailedReason
 }
 

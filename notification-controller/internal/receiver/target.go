@@ -32,6 +32,7 @@ type target struct {
 	namespace string
 	name      string            // "*" with labels
 	labels    map[string]string // of name "*"
+	filter    *filter           // nil takes every object
 }
 
 // typeOf returns the Receiver's type, or why it cannot be served.
@@ -40,13 +41,11 @@ func typeOf(r *notificationv1.Receiver) (Type, error) {
 	if t == nil {
 		return nil, fmt.Errorf("%w: spec.type %q is not supported by this version of the notification-controller", errSpec, r.Spec.Type)
 	}
-	if r.Spec.ResourceFilter != "" {
-		return nil, fmt.Errorf("%w: spec.resourceFilter is not supported by this version of the notification-controller: remove it", errSpec)
-	}
 	return withSignature(r, t)
 }
 
-// targetsOf completes spec.resources. The error is errSpec or ErrAccess.
+// targetsOf completes spec.resources. The error is errSpec, errFilter or
+// ErrAccess.
 func targetsOf(r *notificationv1.Receiver, noCross bool) ([]target, error) {
 	var out []target
 	for i, res := range r.Spec.Resources {
@@ -61,10 +60,15 @@ func targetsOf(r *notificationv1.Receiver, noCross bool) ([]target, error) {
 }
 
 func targetOf(r *notificationv1.Receiver, res notificationv1.ReceiverResource, noCross bool) (target, error) {
-	if res.Filter != "" {
-		return target{}, fmt.Errorf("%w: filter is not supported by this version of the notification-controller: remove it", errSpec)
+	text := res.Filter
+	if text == "" {
+		text = r.Spec.ResourceFilter
 	}
-	t := target{namespace: res.Namespace, name: res.Name, labels: res.MatchLabels}
+	chosen, err := newFilter(text)
+	if err != nil {
+		return target{}, fmt.Errorf("filter: %w", err)
+	}
+	t := target{namespace: res.Namespace, name: res.Name, labels: res.MatchLabels, filter: chosen}
 	if t.namespace == "" {
 		t.namespace = r.Namespace
 	}

@@ -16,6 +16,7 @@ type Request struct {
 type Call struct {
 	Event string // compared with spec.events; "" for types without events
 	Ping  bool   // only tests the connection
+	Body  []byte // for filters, set by whoever reads the call
 }
 
 // Type knows the webhooks of one kind of sender.
