@@ -98,18 +98,25 @@ func publishable(name string) bool {
 // changed. One with other bytes is removed. A missing file whose archive is still
 // in the store is put back.
 func (s *Store) Present(a *meta.Artifact) bool {
+	present, _ := s.Check(a)
+	return present
+}
+
+// Check is Present that also tells whether the file was there with other bytes,
+// which is somebody's doing.
+func (s *Store) Check(a *meta.Artifact) (present, damaged bool) {
 	if a == nil || !publishable(a.Path) {
-		return false
+		return false, false
 	}
 	d, err := parseDigest(a.Digest)
 	if err != nil {
-		return false
+		return false, false
 	}
 	f, err := s.open(a.Path)
 	if err == nil {
 		defer f.Close()
 		if s.sized(f, a.Size) && s.matches(f.File, d) == nil && f.recorded == a.Digest {
-			return true
+			return true, false
 		}
 	}
 	return s.heal(a, d)
@@ -117,11 +124,12 @@ func (s *Store) Present(a *meta.Artifact) bool {
 
 // heal removes what is at a's path if its bytes are wrong, and links the archive
 // there if that is right.
-func (s *Store) heal(a *meta.Artifact, d digest.Digest) bool {
+func (s *Store) heal(a *meta.Artifact, d digest.Digest) (healed, damaged bool) {
 	if f, err := os.Open(s.at(a.Path)); err == nil {
-		bad := s.matches(f, d) != nil
+		bad := s.matches(f, d)
 		f.Close()
-		if bad {
+		damaged = errors.Is(bad, ErrDigest)
+		if bad != nil {
 			s.names.Lock()
 			os.Remove(s.at(a.Path))
 			os.Remove(s.at(recordFolder, a.Path))
@@ -130,16 +138,16 @@ func (s *Store) heal(a *meta.Artifact, d digest.Digest) bool {
 	}
 	blob, err := os.Open(s.blobPath(d))
 	if err != nil {
-		return false
+		return false, damaged
 	}
 	defer blob.Close()
 	if err := s.matches(blob, d); err != nil {
 		if errors.Is(err, ErrDigest) {
 			os.Remove(s.blobPath(d))
 		}
-		return false
+		return false, damaged
 	}
-	return s.expose(a.Path, d) == nil
+	return s.expose(a.Path, d) == nil, damaged
 }
 
 // published is an artifact's file, with the digest that it was published under.

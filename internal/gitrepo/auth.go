@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net/url"
 	"strings"
 	"sync"
 
@@ -24,6 +25,10 @@ type Auth struct {
 	Identity           []byte // SSH private key, PEM or OpenSSH
 	IdentityPassphrase string
 	KnownHosts         []byte // known_hosts of OpenSSH; required for SSH
+
+	// Proxy is the HTTP proxy to go through, with its user and password; nil means
+	// as the environment says. Not for SSH.
+	Proxy *url.URL
 
 	CA                    []byte // PEM; replaces the system's authorities
 	ClientCert, ClientKey []byte // PEM
@@ -89,6 +94,9 @@ func (a Auth) check(addr address) error {
 		return fmt.Errorf("credentials of %s: %w: %s", addr, ErrAuth, fmt.Sprintf(format, args...))
 	}
 	if addr.scheme == "ssh" {
+		if a.Proxy != nil {
+			return fmt.Errorf("%w: %s: SSH does not go through a proxy: use https", ErrURL, addr)
+		}
 		if len(a.Identity) == 0 {
 			return fail("key %q is missing: SSH needs a private key", "identity")
 		}
@@ -197,6 +205,14 @@ func digest(key []byte, fields ...string) string {
 
 // fields lists all that makes a difference, for digest.
 func (a Auth) fields() []string {
-	return []string{a.Username, a.Password, a.BearerToken, string(a.Identity), a.IdentityPassphrase,
+	return []string{a.proxy(), a.Username, a.Password, a.BearerToken, string(a.Identity), a.IdentityPassphrase,
 		string(a.KnownHosts), string(a.CA), string(a.ClientCert), string(a.ClientKey)}
+}
+
+// proxy is the proxy with its credentials, for digest.
+func (a Auth) proxy() string {
+	if a.Proxy == nil {
+		return ""
+	}
+	return a.Proxy.String()
 }

@@ -17,6 +17,8 @@ var (
 	ErrAuth = errors.New("authentication failed")
 	// ErrNotFound: the repository, ref or commit does not exist (for these credentials).
 	ErrNotFound = errors.New("not found")
+	// ErrEmpty: the repository has no branch and no tag yet; always with ErrNotFound.
+	ErrEmpty = errors.New("the repository is empty")
 	// ErrUnreachable: no answer, or one that makes no sense; try again.
 	ErrUnreachable = errors.New("server cannot be reached")
 	// ErrHostKey: the SSH server's key is not the one in known_hosts.

@@ -35,11 +35,15 @@ func newHTTPTransport(addr address, auth Auth, rt http.RoundTripper) *httpTransp
 	return t
 }
 
-// newRoundTripper is shared by all repositories with the same TLS settings, so
+// newRoundTripper is shared by all repositories with the same proxy and TLS settings, so
 // their connections are too.
-func newRoundTripper(cfg *tls.Config) *http.Transport {
+func newRoundTripper(cfg *tls.Config, through *url.URL) *http.Transport {
+	proxy := http.ProxyFromEnvironment
+	if through != nil {
+		proxy = http.ProxyURL(through)
+	}
 	return &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
+		Proxy:                 proxy,
 		DialContext:           (&net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
 		TLSClientConfig:       cfg,
 		TLSHandshakeTimeout:   15 * time.Second,
@@ -172,6 +176,8 @@ func (t *httpTransport) statusError(resp *http.Response) error {
 		return fmt.Errorf("%w: the server asks for credentials and there are none", ErrAuth)
 	case code == http.StatusUnauthorized || code == http.StatusForbidden:
 		return fmt.Errorf("%w: the server answers %q", ErrAuth, resp.Status)
+	case code == http.StatusProxyAuthRequired:
+		return fmt.Errorf("%w: the proxy answers %q", ErrAuth, resp.Status)
 	case code == http.StatusNotFound || code == http.StatusGone:
 		return fmt.Errorf("repository %w: the server answers %q: check the address, and that the credentials may read it", ErrNotFound, resp.Status)
 	case code == http.StatusTooManyRequests || code == http.StatusServiceUnavailable:

@@ -53,7 +53,7 @@ type Pool struct {
 	lock       *os.File // nil until the first Open
 	key        []byte   // of the names of the mirrors' folders
 	entries    map[string]*poolEntry
-	transports map[string]*http.Transport // by digest of the TLS settings
+	transports map[string]*http.Transport // by digest of the proxy and the TLS settings
 }
 
 // poolEntry is one mirror and what is shared by those who use it.
@@ -136,7 +136,7 @@ func (p *Pool) Open(rawURL string, auth Auth) (*Repo, error) {
 }
 
 func (p *Pool) roundTripper(auth Auth) (*http.Transport, error) {
-	id := digest(p.key, string(auth.CA), string(auth.ClientCert), string(auth.ClientKey))
+	id := digest(p.key, auth.proxy(), string(auth.CA), string(auth.ClientCert), string(auth.ClientKey))
 	if t, ok := p.transports[id]; ok {
 		return t, nil
 	}
@@ -144,7 +144,7 @@ func (p *Pool) roundTripper(auth Auth) (*http.Transport, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := newRoundTripper(cfg)
+	t := newRoundTripper(cfg, auth.Proxy)
 	p.transports[id] = t
 	return t, nil
 }

@@ -77,6 +77,9 @@ func (r *Repo) Poll(ctx context.Context, ref Ref) (Revision, error) {
 	}
 	found, shown, err := t.pick(refs)
 	if err != nil {
+		if len(refs) == 0 && r.empty(ctx) {
+			err = fmt.Errorf("%w: %w", err, ErrEmpty)
+		}
 		return Revision{}, r.fail(err)
 	}
 	rev := Revision{Ref: shown, Name: found.Name, Hash: found.commit().String()}
@@ -84,6 +87,17 @@ func (r *Repo) Poll(ctx context.Context, ref Ref) (Revision, error) {
 		rev.Tag = found.Hash.String()
 	}
 	return rev, nil
+}
+
+// empty tells whether there is no ref of the usual kinds. The first question is
+// cheap, and enough for almost every repository that is not empty.
+func (r *Repo) empty(ctx context.Context) bool {
+	for _, prefixes := range [][]string{{"HEAD"}, {"refs/heads/", "refs/tags/"}} {
+		if refs, err := r.list(ctx, prefixes); err != nil || len(refs) > 0 {
+			return false
+		}
+	}
+	return true
 }
 
 func (r *Repo) list(ctx context.Context, prefixes []string) ([]remoteRef, error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	sourcev1 "github.com/weirhq/weir/api/source/v1"
 	"github.com/weirhq/weir/internal/artifact"
@@ -25,6 +26,8 @@ var causes = []struct {
 	{errCommitSignature, sourcev1.InvalidCommitSignatureReason, false, true},
 	{errTagSignature, sourcev1.InvalidTagSignatureReason, false, true},
 	{errNoTag, sourcev1.InvalidGitObjectReason, false, true},
+	{gitrepo.ErrEmpty, sourcev1.EmptyGitRepositoryReason, false, false},
+	{errProxy, sourcev1.AuthenticationFailedReason, false, false},
 	{gitrepo.ErrURL, sourcev1.URLInvalidReason, true, false},
 	{gitrepo.ErrAuth, sourcev1.AuthenticationFailedReason, false, false},
 	{gitrepo.ErrHostKey, sourcev1.AuthenticationFailedReason, false, false},
@@ -71,8 +74,8 @@ func supported(spec *sourcev1.GitRepositorySpec) error {
 		return refuse(sourcev1.InvalidProviderConfigurationReason, "spec.serviceAccountName", "use spec.secretRef")
 	case spec.RecurseSubmodules:
 		return refuse(sourcev1.GitOperationFailedReason, "spec.recurseSubmodules", "use spec.include with a GitRepository for each submodule")
-	case spec.ProxySecretRef != nil:
-		return refuse(sourcev1.GitOperationFailedReason, "spec.proxySecretRef", "set HTTPS_PROXY in the environment of the controller")
+	case spec.ProxySecretRef != nil && strings.HasPrefix(strings.ToLower(spec.URL), "ssh:"):
+		return refuse(sourcev1.GitOperationFailedReason, "spec.proxySecretRef with an SSH URL", "use an https URL")
 	}
 	return nil
 }

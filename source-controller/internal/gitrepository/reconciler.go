@@ -100,8 +100,14 @@ func (r *Reconciler) checkStorage(repo *sourcev1.GitRepository) {
 	} {
 		apimeta.RemoveStatusCondition(&repo.Status.Conditions, kind)
 	}
-	if repo.Status.Artifact != nil && !r.o.Store.Present(repo.Status.Artifact) {
-		repo.Status.Artifact = nil
+	if a := repo.Status.Artifact; a != nil {
+		present, damaged := r.o.Store.Check(a)
+		if damaged {
+			r.o.Recorder.Warning(repo, sourcev1.ArtifactVerificationFailedReason, fmt.Sprintf("the stored artifact of revision '%s' was changed: it is replaced", a.Revision), nil)
+		}
+		if !present {
+			repo.Status.Artifact = nil
+		}
 	}
 	if repo.Status.Artifact == nil {
 		apimeta.RemoveStatusCondition(&repo.Status.Conditions, sourcev1.ArtifactInStorageCondition)

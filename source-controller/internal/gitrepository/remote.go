@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
+	"strings"
 
 	sourcev1 "github.com/weirhq/weir/api/source/v1"
 	"github.com/weirhq/weir/internal/gitrepo"
@@ -31,11 +33,36 @@ func (r *Reconciler) open(ctx context.Context, repo *sourcev1.GitRepository) (*g
 		}
 		return nil, failure(ctx, repo, err)
 	}
+	if auth.Proxy, err = r.proxy(ctx, repo); err != nil {
+		return nil, failure(ctx, repo, err)
+	}
 	remote, err := r.o.Mirrors.Open(repo.Spec.URL, auth)
 	if err != nil {
 		return nil, failure(ctx, repo, err)
 	}
 	return remote, nil
+}
+
+var errProxy = errors.New("spec.proxySecretRef")
+
+// proxy reads the Secret of spec.proxySecretRef; nil without one.
+func (r *Reconciler) proxy(ctx context.Context, repo *sourcev1.GitRepository) (*url.URL, error) {
+	ref := repo.Spec.ProxySecretRef
+	if ref == nil {
+		return nil, nil
+	}
+	secret, err := secrets.Get(ctx, r.o.Client, repo.Namespace, ref.Name)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errProxy, err)
+	}
+	proxy, err := url.Parse(strings.TrimSpace(string(secret.Data["address"])))
+	if err != nil || proxy.Host == "" || proxy.Scheme != "http" && proxy.Scheme != "https" {
+		return nil, fmt.Errorf("%w: secret %q: key %q is no http or https URL", errProxy, ref.Name, "address")
+	}
+	if user := string(secret.Data["username"]); user != "" {
+		proxy.User = url.UserPassword(user, string(secret.Data["password"]))
+	}
+	return proxy, nil
 }
 
 func reference(ref *sourcev1.GitRepositoryRef) gitrepo.Ref {
