@@ -2,17 +2,22 @@ package kustomization
 
 import (
 	"context"
+	"time"
 
 	"github.com/fluxcd/pkg/apis/meta"
 	corev1 "k8s.io/api/core/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	ctrlsource "sigs.k8s.io/controller-runtime/pkg/source"
 
 	kustomizev1 "github.com/weirhq/weir/api/kustomize/v1"
 	sourcev1 "github.com/weirhq/weir/api/source/v1"
@@ -38,22 +43,24 @@ func (r *Reconciler) Setup(ctx context.Context, env *process.Env, bell *loop.Bel
 			return err
 		}
 	}
-	b := ctrl.NewControllerManagedBy(env.Manager).
+	c, err := ctrl.NewControllerManagedBy(env.Manager).
 		For(&kustomizev1.Kustomization{}, builder.WithPredicates(loop.Triggers())).
 		Watches(&kustomizev1.Kustomization{},
 							r.usersBy(byDependency, ""), builder.WithPredicates(readinessChanged())).
 		Watches(&kustomizev1.Kustomization{}, // an expression may look at any field
 			r.usersBy(byExpression, ""), builder.WithPredicates(predicate.ResourceVersionChangedPredicate{})).
 		WatchesRawSource(bell).
-		WithOptions(env.Controller())
-	if r.WatchConfigs {
-		// Metadata alone, and only of those that the manager's cache selects.
-		b.WatchesMetadata(&corev1.Secret{}, r.usersBy(byConfig, "Secret/"), builder.WithPredicates(predicate.ResourceVersionChangedPredicate{})).
-			WatchesMetadata(&corev1.ConfigMap{}, r.usersBy(byConfig, "ConfigMap/"), builder.WithPredicates(predicate.ResourceVersionChangedPredicate{}))
-	}
-	c, err := b.Build(loop.New(env, r))
+		WithOptions(env.Controller()).
+		Build(loop.New(env, r))
 	if err != nil {
 		return err
+	}
+	if r.WatchConfigs {
+		for _, kind := range []string{"Secret", "ConfigMap"} {
+			if err := env.Manager.Add(r.watchConfigs(env, c, kind)); err != nil {
+				return err
+			}
+		}
 	}
 	for kind, make := range producers {
 		if kind == sourcev1.ExternalArtifactKind && !r.ExternalArtifacts {
@@ -64,6 +71,38 @@ func (r *Reconciler) Setup(ctx context.Context, env *process.Env, bell *loop.Bel
 		}
 	}
 	return nil
+}
+
+// lookAgain is how long a right that is missing is waited for at a time.
+const lookAgain = time.Minute
+
+// watchConfigs makes changes of Secrets or ConfigMaps bring back those that read
+// them: of their metadata alone, and only of those that the manager's cache
+// selects. Everything else works without the right to list them, so this waits
+// for it; a watch that may not list would stop the whole process.
+func (r *Reconciler) watchConfigs(env *process.Env, c controller.Controller, kind string) manager.RunnableFunc {
+	return func(ctx context.Context) error {
+		list := &metav1.PartialObjectMetadataList{}
+		list.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind(kind + "List"))
+		for told := false; ; told = true {
+			err := env.Manager.GetAPIReader().List(ctx, list, client.Limit(1))
+			if err == nil {
+				break
+			}
+			if !told {
+				env.Log.Info("changes of these objects are not seen at once: they may not be listed", "kind", kind, "reason", err.Error())
+			}
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-time.After(lookAgain):
+			}
+		}
+		object := &metav1.PartialObjectMetadata{}
+		object.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind(kind))
+		return c.Watch(ctrlsource.Kind[client.Object](env.Manager.GetCache(), object, r.usersBy(byConfig, kind+"/"),
+			predicate.ResourceVersionChangedPredicate{}))
+	}
 }
 
 // indexes say under which values a Kustomization is found.

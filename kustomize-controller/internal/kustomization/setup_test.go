@@ -2,9 +2,11 @@ package kustomization
 
 import (
 	"context"
+	"strings"
 	"testing"
 
 	"github.com/fluxcd/pkg/apis/meta"
+	"github.com/go-logr/logr/funcr"
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -110,4 +112,25 @@ func TestWhatIsReadIsWatched(t *testing.T) {
 	g.annotate("app", "weir.dev/approve", "v2") // is heeded at once
 	g.follow(w, "a", "third-value")
 
+}
+
+// Without the right to list them, Secrets are not watched, and nothing stops.
+func TestConfigsThatMayNotBeListed(t *testing.T) {
+	g := newRig(t)
+	cfg := testenv.Config(t)
+	cfg.Impersonate.UserName = "nobody"
+	mgr, err := ctrl.NewManager(cfg, ctrl.Options{Scheme: g.Scheme(), Metrics: server.Options{BindAddress: "0"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	told := funcr.New(func(_, args string) {
+		if strings.Contains(args, "forbidden") {
+			stop() // it has said why, and waits now
+		}
+	}, funcr.Options{})
+	watch := g.worker.watchConfigs(&process.Env{Manager: mgr, Log: told}, nil, "Secret") // it would panic without a controller
+	if err := watch(ctx); err != nil {
+		t.Error(err)
+	}
 }
