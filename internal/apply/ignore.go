@@ -210,11 +210,12 @@ func stepInto(v any, token string) (any, bool) {
 }
 
 func (p pointer) get(v any) (any, bool) {
-	ok := true
 	for _, token := range p {
-		if v, ok = stepInto(v, token); !ok {
+		next, ok := stepInto(v, token)
+		if !ok {
 			return nil, false
 		}
+		v = next
 	}
 	return v, true
 }
