@@ -19,6 +19,7 @@ import (
 	"github.com/weirhq/weir/internal/gitrepo"
 	"github.com/weirhq/weir/internal/process"
 	"github.com/weirhq/weir/internal/registry"
+	"github.com/weirhq/weir/source-controller/internal/bucket"
 	"github.com/weirhq/weir/source-controller/internal/cloudlogin"
 	"github.com/weirhq/weir/source-controller/internal/fileserver"
 	"github.com/weirhq/weir/source-controller/internal/gitrepository"
@@ -65,7 +66,7 @@ func main() {
 		Name:        "source-controller",
 		Concurrent:  2,
 		AddToScheme: []func(*runtime.Scheme) error{sourcev1.AddToScheme},
-		Kinds:       []client.Object{&sourcev1.GitRepository{}, &sourcev1.OCIRepository{}, &sourcev1.HelmRepository{}},
+		Kinds:       []client.Object{&sourcev1.GitRepository{}, &sourcev1.OCIRepository{}, &sourcev1.Bucket{}, &sourcev1.HelmRepository{}},
 		Gates:       map[string]bool{auth.FeatureGateObjectLevelWorkloadIdentity: false},
 		Flags:       o.bind,
 		Setup:       o.setup,
@@ -111,6 +112,13 @@ func (o *options) setup(ctx context.Context, env *process.Env) error {
 	err = ocirepository.New(ocirepository.Options{
 		Client: env.Manager.GetAPIReader(), Recorder: env.Recorder, Store: store, Fetcher: fetcher,
 		Registry: &registry.Client{}, Public: &signature.Public{}, Logins: logins, Pulls: env.Concurrent,
+	}).Setup(env)
+	if err != nil {
+		return err
+	}
+	err = bucket.New(bucket.Options{
+		Client: env.Manager.GetAPIReader(), Recorder: env.Recorder, Store: store, Logins: logins,
+		CacheDir: filepath.Join(o.storagePath, ".weir", "buckets"), Pulls: env.Concurrent,
 	}).Setup(env)
 	if err != nil {
 		return err

@@ -46,6 +46,8 @@ var providers = map[string]func(*access, *cloudlogin.Logins) (storage, error){
 	"":                             newGeneric,
 	sourcev1.BucketProviderGeneric: newGeneric,
 	sourcev1.BucketProviderAmazon:  newAmazon,
+	sourcev1.BucketProviderGoogle:  newGoogle,
+	sourcev1.BucketProviderAzure:   newAzure,
 }
 
 // from skips to offset when the answer is not a part but the whole; contentRange is
