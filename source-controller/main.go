@@ -66,7 +66,7 @@ func main() {
 		Name:        "source-controller",
 		Concurrent:  2,
 		AddToScheme: []func(*runtime.Scheme) error{sourcev1.AddToScheme},
-		Kinds:       []client.Object{&sourcev1.GitRepository{}, &sourcev1.OCIRepository{}, &sourcev1.Bucket{}, &sourcev1.HelmRepository{}},
+		Kinds:       []client.Object{&sourcev1.GitRepository{}, &sourcev1.OCIRepository{}, &sourcev1.Bucket{}, &sourcev1.HelmRepository{}, &sourcev1.HelmChart{}},
 		Gates:       map[string]bool{auth.FeatureGateObjectLevelWorkloadIdentity: false},
 		Flags:       o.bind,
 		Setup:       o.setup,
@@ -123,7 +123,7 @@ func (o *options) setup(ctx context.Context, env *process.Env) error {
 	if err != nil {
 		return err
 	}
-	return o.helm.setup(env, store)
+	return o.helm.setup(ctx, env, store, fetcher, logins)
 }
 
 // logins prepares logging in with workload identities. Its client has no cache:

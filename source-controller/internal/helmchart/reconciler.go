@@ -1,0 +1,194 @@
+package helmchart
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/Masterminds/semver/v3"
+	"github.com/fluxcd/pkg/apis/meta"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	sourcev1 "github.com/weirhq/weir/api/source/v1"
+	"github.com/weirhq/weir/internal/artifact"
+	"github.com/weirhq/weir/internal/events"
+	"github.com/weirhq/weir/internal/loop"
+	"github.com/weirhq/weir/internal/registry"
+	"github.com/weirhq/weir/source-controller/internal/chartfile"
+	"github.com/weirhq/weir/source-controller/internal/chartindex"
+	"github.com/weirhq/weir/source-controller/internal/chartrepo"
+	"github.com/weirhq/weir/source-controller/internal/cloudlogin"
+	"github.com/weirhq/weir/source-controller/internal/signature"
+)
+
+// latest is the stable name of the newest artifact, which status.url names.
+const latest = "latest.tar.gz"
+
+// Options are what a Reconciler works with.
+type Options struct {
+	Client            client.Reader // reads sources
+	Live              client.Reader // reads Secrets
+	Recorder          *events.Recorder
+	Store             *artifact.Store
+	Fetcher           *artifact.Fetcher // unpacks the artifacts of sources
+	HTTP              *chartrepo.Client
+	Indexes           *chartindex.Cache
+	Registry          *registry.Client
+	Public            *signature.Public // the trusted root of keyless signatures
+	Logins            *cloudlogin.Logins
+	Limits            chartfile.Limits
+	RequeueDependency time.Duration // how long to wait for a source at the most
+}
+
+// Reconciler is the loop.Worker of HelmCharts.
+type Reconciler struct{ o Options }
+
+// New returns a Reconciler.
+func New(o Options) *Reconciler { return &Reconciler{o: o} }
+
+// build is a chart to publish.
+type build struct {
+	name, version string
+	source        string   // revision that it comes from
+	values        []string // files that were merged
+	packaged      bool
+	kept          bool // it is what is published already
+	blob          artifact.Blob
+}
+
+// Reconcile publishes the version of the chart that is asked for.
+func (r *Reconciler) Reconcile(ctx context.Context, obj *sourcev1.HelmChart) (loop.Done, error) {
+	before := obj.Status.Artifact
+	r.checkStorage(obj)
+	b, err := r.build(ctx, obj)
+	if err != nil {
+		return loop.Done{}, failure(ctx, err)
+	}
+	if !b.kept {
+		if err := r.publish(obj, b); err != nil {
+			return loop.Done{}, failure(ctx, err)
+		}
+		r.collect(obj, before)
+	}
+	obj.Status.ObservedSourceArtifactRevision = b.source
+	if obj.Status.URL, err = r.o.Store.Alias(obj.Status.Artifact, latest); err != nil {
+		return loop.Done{}, failure(ctx, err)
+	}
+	obj.Status.Artifact.URL = r.o.Store.URL(obj.Status.Artifact.Path)
+	return announced(obj, before), nil
+}
+
+// Finalize removes what was published.
+func (r *Reconciler) Finalize(_ context.Context, obj *sourcev1.HelmChart) error {
+	return r.o.Store.Remove(object(obj))
+}
+
+// checkStorage makes status tell the truth about the artifact before anything
+// else can fail: one that cannot be served is not named.
+func (r *Reconciler) checkStorage(obj *sourcev1.HelmChart) {
+	for _, kind := range []string{ // of other implementations of the wire API; Ready's reason says these here
+		sourcev1.StorageOperationFailedCondition, sourcev1.FetchFailedCondition, sourcev1.BuildFailedCondition, sourcev1.ArtifactOutdatedCondition,
+	} {
+		apimeta.RemoveStatusCondition(&obj.Status.Conditions, kind)
+	}
+	if obj.Status.Artifact != nil && !r.o.Store.Present(obj.Status.Artifact) {
+		obj.Status.Artifact = nil
+	}
+	if obj.Status.Artifact == nil {
+		obj.Status.URL = ""
+		apimeta.RemoveStatusCondition(&obj.Status.Conditions, sourcev1.ArtifactInStorageCondition)
+	}
+}
+
+// settled tells whether the artifact was made for this spec. Its condition says
+// so, and not status.observedGeneration, which a failure moves on, too.
+func settled(obj *sourcev1.HelmChart) bool {
+	c := apimeta.FindStatusCondition(obj.Status.Conditions, sourcev1.ArtifactInStorageCondition)
+	return obj.Status.Artifact != nil && c != nil && c.Status == metav1.ConditionTrue && c.ObservedGeneration == obj.Generation
+}
+
+// current tells whether the artifact is this version of the chart.
+func current(obj *sourcev1.HelmChart, b *build) bool {
+	return settled(obj) && obj.Status.ObservedChartName == b.name && obj.Status.Artifact.HasRevision(b.version)
+}
+
+// keep is what is published already, of the given revision of the source.
+func keep(obj *sourcev1.HelmChart, source string) *build {
+	return &build{name: obj.Status.ObservedChartName, version: obj.Status.Artifact.Revision, source: source, kept: true}
+}
+
+// marked returns version with metadata that tells builds of it apart: the revision
+// of the source where that counts, and the generation when values are merged.
+func marked(obj *sourcev1.HelmChart, version, revision string) (string, error) {
+	metadata := revision
+	if len(obj.Spec.ValuesFiles) > 0 {
+		if metadata != "" {
+			metadata += "."
+		}
+		metadata += strconv.FormatInt(obj.Generation, 10)
+	}
+	if metadata == "" {
+		return version, nil
+	}
+	v, err := semver.NewVersion(version)
+	if err != nil {
+		return "", fmt.Errorf("%w: the version %q: %w", errPackage, version, err)
+	}
+	with, err := v.SetMetadata(metadata)
+	if err != nil {
+		return "", fmt.Errorf("%w: the version %q with %q: %w", errPackage, version, metadata, err)
+	}
+	return with.String(), nil
+}
+
+// publish gives the archive its name and says so in status.
+func (r *Reconciler) publish(obj *sourcev1.HelmChart, b *build) error {
+	a, err := r.o.Store.Publish(artifact.Publication{
+		Object: object(obj), File: b.name + "-" + b.version + ".tgz", Revision: b.version,
+	}, b.blob)
+	if err != nil {
+		return err
+	}
+	obj.Status.Artifact, obj.Status.ObservedChartName, obj.Status.ObservedValuesFiles = a, b.name, b.values
+	reason, message := sourcev1.ChartPullSucceededReason, fmt.Sprintf("pulled '%s' chart with version '%s'", b.name, b.version)
+	if b.packaged {
+		reason, message = sourcev1.ChartPackageSucceededReason, fmt.Sprintf("packaged '%s' chart with version '%s'", b.name, b.version)
+	}
+	if len(b.values) > 0 {
+		message += fmt.Sprintf(", with merged values files %v", b.values)
+	}
+	apimeta.SetStatusCondition(&obj.Status.Conditions, metav1.Condition{
+		Type: sourcev1.ArtifactInStorageCondition, Status: metav1.ConditionTrue, ObservedGeneration: obj.Generation, Reason: reason, Message: message,
+	})
+	return nil
+}
+
+// collect removes old artifacts, but not the one that the API server's status
+// names until the new status is written.
+func (r *Reconciler) collect(obj *sourcev1.HelmChart, before *meta.Artifact) {
+	n, err := r.o.Store.Collect(object(obj), obj.Status.Artifact, before)
+	switch {
+	case err != nil:
+		r.o.Recorder.Warning(obj, sourcev1.GarbageCollectionFailedReason, err.Error(), nil)
+	case n > 0:
+		r.o.Recorder.Trace(obj, sourcev1.GarbageCollectionSucceededReason, fmt.Sprintf("garbage collected %d artifacts", n), nil)
+	}
+}
+
+// announced is the outcome of every success. An artifact that was only put back
+// is no news.
+func announced(obj *sourcev1.HelmChart, before *meta.Artifact) loop.Done {
+	now := obj.Status.Artifact
+	c := apimeta.FindStatusCondition(obj.Status.Conditions, sourcev1.ArtifactInStorageCondition)
+	return loop.Done{
+		Reason: c.Reason, Message: c.Message, Metadata: map[string]string{"revision": now.Revision, "digest": now.Digest},
+		Changed: !before.HasRevision(now.Revision) || !before.HasDigest(now.Digest),
+	}
+}
+
+func object(obj *sourcev1.HelmChart) artifact.Object {
+	return artifact.Object{Kind: sourcev1.HelmChartKind, Namespace: obj.Namespace, Name: obj.Name}
+}

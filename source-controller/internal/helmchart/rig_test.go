@@ -1,0 +1,311 @@
+package helmchart
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/fluxcd/pkg/apis/meta"
+	"github.com/google/go-containerregistry/pkg/name"
+	ggcr "github.com/google/go-containerregistry/pkg/registry"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/static"
+	corev1 "k8s.io/api/core/v1"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/record"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/weirhq/weir/api/duration"
+	sourcev1 "github.com/weirhq/weir/api/source/v1"
+	"github.com/weirhq/weir/internal/artifact"
+	"github.com/weirhq/weir/internal/events"
+	"github.com/weirhq/weir/internal/gitrepo"
+	"github.com/weirhq/weir/internal/gitserver"
+	"github.com/weirhq/weir/internal/loop"
+	"github.com/weirhq/weir/internal/process"
+	"github.com/weirhq/weir/internal/registry"
+	"github.com/weirhq/weir/internal/testenv"
+	"github.com/weirhq/weir/source-controller/internal/chartindex"
+	"github.com/weirhq/weir/source-controller/internal/chartrepo"
+	"github.com/weirhq/weir/source-controller/internal/gitrepository"
+	"github.com/weirhq/weir/source-controller/internal/helmrepository"
+	"github.com/weirhq/weir/source-controller/internal/signature"
+)
+
+func TestMain(m *testing.M) { testenv.Main(m) }
+
+const password = "correct-horse-battery"
+
+// rig is a reconciler on a real API server, with a Helm repository behind a
+// password, a registry and a Git server. Their objects are "web", "oci" and "git".
+type rig struct {
+	t        *testing.T
+	c        client.Client
+	ns       string
+	recorder *record.FakeRecorder
+	store    *artifact.Store
+	chart    reconcile.Reconciler
+	repo     reconcile.Reconciler
+	gitRepo  reconcile.Reconciler
+	web      *httptest.Server
+	oci      *httptest.Server
+	git      *gitserver.Server
+
+	mu       sync.Mutex
+	archives map[string][]byte
+	index    string
+	seen     []string
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func newRig(t *testing.T) *rig {
+	t.Helper()
+	g := &rig{t: t, c: testenv.Client(t, sourcev1.AddToScheme), ns: testenv.Namespace(t), recorder: record.NewFakeRecorder(100), archives: map[string][]byte{}}
+	g.web = httptest.NewServer(http.HandlerFunc(g.serve))
+	t.Cleanup(g.web.Close)
+	plain := ggcr.New(ggcr.Logger(log.New(io.Discard, "", 0)), ggcr.WithReferrersSupport(true))
+	g.oci = httptest.NewServer(plain)
+	t.Cleanup(g.oci.Close)
+	direct := func(*rest.Config, client.Options) (client.Client, error) { return g.c, nil }
+	mgr, err := ctrl.NewManager(testenv.Config(t), ctrl.Options{Scheme: g.c.Scheme(), Metrics: server.Options{BindAddress: "0"}, NewClient: direct})
+	must(t, err)
+	recorder := events.New(events.Options{Controller: "source-controller", Scheme: g.c.Scheme(), Kubernetes: g.recorder})
+	env := &process.Env{Name: "source-controller", FieldOwner: "source-controller", Manager: mgr, Recorder: recorder, Concurrent: 1}
+	dir := t.TempDir()
+	g.store, err = artifact.NewStore(artifact.StoreOptions{Dir: dir, Host: "source-controller.test"})
+	must(t, err)
+	fetcher, err := artifact.NewFetcher(artifact.FetcherOptions{Dir: dir + "/.weir/unpacked"})
+	must(t, err)
+	mirrors, err := gitrepo.NewPool(gitrepo.Options{Dir: dir + "/.weir/git", PollShare: -1})
+	must(t, err)
+	g.git, err = gitserver.Start(gitserver.Options{})
+	must(t, err)
+	t.Cleanup(func() { g.git.Close() })
+	indexes := chartindex.NewCache(0, 0)
+	g.repo = loop.New[*sourcev1.HelmRepository](env, helmrepository.New(helmrepository.Options{Client: g.c, Recorder: recorder, Store: g.store, HTTP: &chartrepo.Client{}, Indexes: indexes}))
+	g.gitRepo = loop.New[*sourcev1.GitRepository](env, gitrepository.New(gitrepository.Options{Client: g.c, Recorder: recorder, Store: g.store, Fetcher: fetcher, Mirrors: mirrors}))
+	g.chart = loop.New[*sourcev1.HelmChart](env, New(Options{
+		Client: g.c, Live: g.c, Recorder: recorder, Store: g.store, Fetcher: fetcher, HTTP: &chartrepo.Client{}, Indexes: indexes,
+		Registry: &registry.Client{}, Public: &signature.Public{URL: "http://127.0.0.1:1"}, RequeueDependency: time.Minute,
+	}))
+	must(t, g.c.Create(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: g.ns, Name: "login"}, StringData: map[string]string{"username": "robot", "password": password}}))
+	must(t, g.c.Create(t.Context(), &sourcev1.HelmRepository{ObjectMeta: metav1.ObjectMeta{Namespace: g.ns, Name: "web"}, Spec: sourcev1.HelmRepositorySpec{URL: g.web.URL + "/charts", SecretRef: &meta.LocalObjectReference{Name: "login"}}}))
+	must(t, g.c.Create(t.Context(), &sourcev1.HelmRepository{ObjectMeta: metav1.ObjectMeta{Namespace: g.ns, Name: "oci"}, Spec: sourcev1.HelmRepositorySpec{Type: "oci", URL: "oci://" + g.host() + "/charts"}}))
+	return g
+}
+
+func (g *rig) host() string { return strings.TrimPrefix(g.oci.URL, "http://") }
+
+func (g *rig) serve(w http.ResponseWriter, r *http.Request) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.seen = append(g.seen, r.URL.Path)
+	if user, word, _ := r.BasicAuth(); user != "robot" || word != password {
+		http.Error(w, "who are you?", http.StatusUnauthorized)
+		return
+	}
+	if r.URL.Path == "/charts/index.yaml" {
+		_, _ = io.WriteString(w, g.index)
+		return
+	}
+	data, found := g.archives[strings.TrimPrefix(r.URL.Path, "/charts/")]
+	if !found {
+		http.NotFound(w, r)
+		return
+	}
+	_, _ = w.Write(data)
+}
+
+func (g *rig) requests() []string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	out := g.seen
+	g.seen = nil
+	return out
+}
+
+// archive is a tar.gz archive of files, in the folder of the name.
+func archive(t testing.TB, folder string, files map[string]string) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	zw := gzip.NewWriter(&out)
+	tw := tar.NewWriter(zw)
+	var names []string
+	for n := range files {
+		names = append(names, n)
+	}
+	slices.Sort(names)
+	for _, n := range names {
+		must(t, tw.WriteHeader(&tar.Header{Name: folder + "/" + n, Mode: 0o644, Size: int64(len(files[n])), Typeflag: tar.TypeReg, ModTime: time.Now()}))
+		_, err := io.WriteString(tw, files[n])
+		must(t, err)
+	}
+	must(t, tw.Close())
+	must(t, zw.Close())
+	return out.Bytes()
+}
+
+func metadata(name, version string) string {
+	return fmt.Sprintf("apiVersion: v2\nname: %s\nversion: %s\nx-own: kept\n", name, version)
+}
+
+func files(name, version string) map[string]string {
+	return map[string]string{"Chart.yaml": metadata(name, version), "values.yaml": "a: {b: 1, c: 1}\n", "prod.yaml": "a: {c: 2}\n", "templates/x.yaml": "x: {{ .Values.a.b }}\n"}
+}
+
+// offer puts charts into the Helm repository, "name@version" each, and has the
+// HelmRepository reconciled. A chart "app@1.0.0!" has a wrong digest in the index.
+func (g *rig) offer(charts ...string) {
+	g.t.Helper()
+	index := "apiVersion: v1\nentries:\n"
+	slices.Sort(charts)
+	last := ""
+	for _, c := range charts {
+		n, version, _ := strings.Cut(strings.TrimSuffix(c, "!"), "@")
+		if n != last {
+			index, last = index+"  "+n+":\n", n
+		}
+		data := archive(g.t, n, files(n, version))
+		sum := sha256.Sum256(data)
+		if strings.HasSuffix(c, "!") {
+			sum = sha256.Sum256(nil)
+		}
+		g.put(n+"-"+version+".tgz", data)
+		index += fmt.Sprintf("  - name: %s\n    version: %s\n    digest: '%x'\n    urls:\n    - %s-%s.tgz\n", n, version, sum, n, version)
+	}
+	g.publish(index)
+}
+
+func (g *rig) put(name string, data []byte) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.archives[name] = data
+}
+
+func (g *rig) publish(index string) {
+	g.t.Helper()
+	g.mu.Lock()
+	g.index = index
+	g.mu.Unlock()
+	_, err := g.repo.Reconcile(g.t.Context(), g.key("web"))
+	must(g.t, err)
+	g.told()
+	g.requests()
+}
+
+// push puts a chart into the registry.
+func (g *rig) push(repository, tag string, data []byte) {
+	g.t.Helper()
+	img, err := mutate.AppendLayers(mutate.ConfigMediaType(empty.Image, "application/vnd.cncf.helm.config.v1+json"), static.NewLayer(data, layerType))
+	must(g.t, err)
+	ref, err := name.NewTag(g.host() + "/" + repository + ":" + tag)
+	must(g.t, err)
+	must(g.t, remote.Write(ref, img))
+}
+
+// commit makes a Git repository of the files, or changes it, and has its artifact
+// published.
+func (g *rig) commit(files map[string]string) *sourcev1.GitRepository {
+	g.t.Helper()
+	repo := &sourcev1.GitRepository{}
+	if g.c.Get(g.t.Context(), client.ObjectKey{Namespace: g.ns, Name: "git"}, repo) != nil {
+		must(g.t, g.git.Init("git", files))
+		must(g.t, g.c.Create(g.t.Context(), &sourcev1.GitRepository{ObjectMeta: metav1.ObjectMeta{Namespace: g.ns, Name: "git"}, Spec: sourcev1.GitRepositorySpec{
+			URL: g.git.URL("git"), Interval: duration.New(time.Hour), Reference: &sourcev1.GitRepositoryRef{Branch: gitserver.Branch},
+		}}))
+	} else {
+		_, err := g.git.Commit("git", gitserver.Branch, "change", files)
+		must(g.t, err)
+	}
+	_, err := g.gitRepo.Reconcile(g.t.Context(), g.key("git"))
+	must(g.t, err)
+	must(g.t, g.c.Get(g.t.Context(), client.ObjectKey{Namespace: g.ns, Name: "git"}, repo))
+	g.told()
+	return repo
+}
+
+func (g *rig) create(name, kind, source, chart string, change func(*sourcev1.HelmChartSpec)) {
+	g.t.Helper()
+	obj := &sourcev1.HelmChart{ObjectMeta: metav1.ObjectMeta{Namespace: g.ns, Name: name}, Spec: sourcev1.HelmChartSpec{
+		Chart: chart, Interval: duration.New(time.Hour), SourceRef: sourcev1.LocalHelmChartSourceReference{Kind: kind, Name: source},
+	}}
+	if change != nil {
+		change(&obj.Spec)
+	}
+	must(g.t, g.c.Create(g.t.Context(), obj))
+}
+
+func (g *rig) key(name string) ctrl.Request {
+	return ctrl.Request{NamespacedName: client.ObjectKey{Namespace: g.ns, Name: name}}
+}
+
+func (g *rig) reconcile(name string) *sourcev1.HelmChart {
+	g.t.Helper()
+	_, _ = g.chart.Reconcile(g.t.Context(), g.key(name)) // the object says what became of it
+	obj := &sourcev1.HelmChart{}
+	must(g.t, g.c.Get(g.t.Context(), client.ObjectKey{Namespace: g.ns, Name: name}, obj))
+	return obj
+}
+
+func (g *rig) ready(name string) *sourcev1.HelmChart {
+	g.t.Helper()
+	obj := g.reconcile(name)
+	if !apimeta.IsStatusConditionTrue(obj.Status.Conditions, meta.ReadyCondition) || obj.Status.ObservedGeneration != obj.Generation {
+		g.t.Fatalf("%s is not ready: %+v", name, obj.Status)
+	}
+	return obj
+}
+
+func (g *rig) fails(name, reason, text string) *sourcev1.HelmChart {
+	g.t.Helper()
+	obj := g.reconcile(name)
+	c := apimeta.FindStatusCondition(obj.Status.Conditions, meta.ReadyCondition)
+	if c == nil || c.Status != metav1.ConditionFalse && c.Status != metav1.ConditionUnknown || c.Reason != reason || !strings.Contains(c.Message, text) {
+		g.t.Fatalf("%s: Ready is %+v, want reason %s and %q", name, c, reason, text)
+	}
+	if strings.Contains(c.Message, password) {
+		g.t.Errorf("the message tells too much: %s", c.Message)
+	}
+	return obj
+}
+
+func (g *rig) told() (out []string) {
+	for len(g.recorder.Events) > 0 {
+		out = append(out, <-g.recorder.Events)
+	}
+	return out
+}
+
+func (g *rig) served(path string) []byte {
+	g.t.Helper()
+	w := httptest.NewRecorder()
+	g.store.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/"+path, nil))
+	if w.Code != http.StatusOK {
+		g.t.Fatalf("GET %s answers %d", path, w.Code)
+	}
+	return w.Body.Bytes()
+}
