@@ -29,22 +29,25 @@ func (s *shelf) has(o object) bool {
 
 // fill downloads the objects that are not kept, several at once.
 func (s *shelf) fill(ctx context.Context, from storage, objects []object) error {
-	group, ctx := errgroup.WithContext(ctx)
+	group, within := errgroup.WithContext(ctx)
 	group.SetLimit(downloads)
 	for _, o := range objects {
-		if ctx.Err() != nil {
+		if within.Err() != nil {
 			break
 		}
 		if !s.has(o) {
 			group.Go(func() error {
-				if err := s.download(ctx, from, o); err != nil {
+				if err := s.download(within, from, o); err != nil {
 					return fmt.Errorf("downloading %q: %w", o.key, err)
 				}
 				return nil
 			})
 		}
 	}
-	return errors.Join(group.Wait())
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	return ctx.Err()
 }
 
 // download brings o into the shelf. What an earlier attempt got, of this process or

@@ -3,6 +3,7 @@ package bucket
 import (
 	"crypto/sha256"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -183,6 +184,18 @@ func TestUsable(t *testing.T) {
 			t.Error(err)
 		}
 	}
+}
+
+// FuzzUsable asserts that what is usable as a key is a path inside of a folder.
+func FuzzUsable(f *testing.F) {
+	for _, key := range []string{"a/b", "../a", "/a", "a//b", "a\x00", "a/."} {
+		f.Add(key)
+	}
+	f.Fuzz(func(t *testing.T, key string) {
+		if err := usable(key); err == nil && (!fs.ValidPath(key) || key == "." || strings.ContainsAny(key, "\x00\n")) {
+			t.Errorf("the key %q is usable", key)
+		}
+	})
 }
 
 func TestFailures(t *testing.T) {
@@ -465,13 +478,13 @@ func TestBusy(t *testing.T) {
 func TestTimeout(t *testing.T) {
 	g := newRig(t)
 	done := make(chan struct{})
+	defer close(done)
 	g.s3.through(func(http.Handler) http.Handler {
 		return http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-done })
 	})
 	limit := duration.New(100 * time.Millisecond)
 	g.create("app", func(s *sourcev1.BucketSpec) { s.Timeout = &limit })
 	g.fails("app", sourcev1.BucketOperationFailedReason, "spec.timeout of 100ms")
-	close(done)
 }
 
 // TestFinalize asserts that nothing stays behind.
