@@ -217,14 +217,17 @@ func (g *rig) publish(index string) {
 	g.requests()
 }
 
-// push puts a chart into the registry.
-func (g *rig) push(repository, tag string, data []byte) {
+// push puts a chart into the registry, and returns its digest.
+func (g *rig) push(repository, tag string, data []byte) name.Digest {
 	g.t.Helper()
 	img, err := mutate.AppendLayers(mutate.ConfigMediaType(empty.Image, "application/vnd.cncf.helm.config.v1+json"), static.NewLayer(data, layerType))
 	must(g.t, err)
 	ref, err := name.NewTag(g.host() + "/" + repository + ":" + tag)
 	must(g.t, err)
 	must(g.t, remote.Write(ref, img))
+	sum, err := img.Digest()
+	must(g.t, err)
+	return ref.Digest(sum.String())
 }
 
 // commit makes a Git repository of the files, or changes it, and has its artifact
