@@ -50,7 +50,8 @@ const (
 // Limits are what a chart may have.
 type Limits struct{ Archive, File int64 } // bytes; 0 means the default
 
-func (l Limits) file() int64 {
+// MaxFile returns the bytes that a file in a chart may have.
+func (l Limits) MaxFile() int64 {
 	if l.File <= 0 {
 		return DefaultMaxFile
 	}
@@ -92,13 +93,13 @@ func (f *Files) Add(name string, r io.Reader) error {
 	if len(f.files) == maxFiles {
 		return fmt.Errorf("%w: it has more than %d files: %w", ErrChart, maxFiles, ErrTooLarge)
 	}
-	limit := min(f.limits.file(), maxTotal-f.total)
+	limit := min(f.limits.MaxFile(), maxTotal-f.total)
 	data, err := io.ReadAll(io.LimitReader(r, limit+1))
 	if err != nil {
 		return err
 	}
 	if int64(len(data)) > limit {
-		return fmt.Errorf("%w: the file %q: %w: %d bytes are allowed in a file, %d in all", ErrChart, name, ErrTooLarge, f.limits.file(), maxTotal)
+		return fmt.Errorf("%w: the file %q: %w: %d bytes are allowed in a file, %d in all", ErrChart, name, ErrTooLarge, f.limits.MaxFile(), maxTotal)
 	}
 	f.total += int64(len(data))
 	f.files[name] = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))

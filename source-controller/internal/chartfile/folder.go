@@ -94,7 +94,7 @@ func (w *walk) read(p string, e artifact.Entry) ([]byte, error) {
 		return nil, err
 	}
 	defer r.Close()
-	return io.ReadAll(io.LimitReader(r, w.files.limits.file()))
+	return io.ReadAll(io.LimitReader(r, w.files.limits.MaxFile()))
 }
 
 // info is an entry as the rules want it.

@@ -111,8 +111,8 @@ func (l *local) values(name string) ([]byte, error) {
 		return nil, errAbsent
 	case info.Kind != artifact.File:
 		return nil, errors.New("it is a folder")
-	case info.Size > chartfile.DefaultMaxFile:
-		return nil, fmt.Errorf("%w: %d bytes are allowed", chartfile.ErrTooLarge, chartfile.DefaultMaxFile)
+	case info.Size > l.r.o.Limits.MaxFile():
+		return nil, fmt.Errorf("%w: %d bytes are allowed", chartfile.ErrTooLarge, l.r.o.Limits.MaxFile())
 	}
 	return l.tree.ReadFile(info.Real)
 }
