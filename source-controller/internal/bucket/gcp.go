@@ -187,7 +187,7 @@ func (g *gcs) open(ctx context.Context, o object, offset int64) (io.ReadCloser, 
 		header["Range"] = fmt.Sprintf("bytes=%d-", offset)
 	}
 	q := url.Values{"alt": {"media"}, "ifGenerationMatch": {o.version}}
-	resp, err := g.get(limited(ctx, o.size+maxAnswer), g.base+"/"+url.PathEscape(o.key)+"?"+q.Encode(), header)
+	resp, err := g.get(limited(ctx, o.size+maxAnswer), g.base+"/"+url.PathEscape(o.key)+"?"+q.Encode(), header) //nolint:bodyclose // it is what is returned
 	if err != nil {
 		return nil, err
 	}

@@ -14,7 +14,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/notaryproject/notation-core-go/revocation"
 	"github.com/notaryproject/notation-core-go/revocation/purpose"
 	"github.com/notaryproject/notation-go"
@@ -152,7 +151,7 @@ func (n *Notation) envelope(ctx context.Context, a Artifact, signature string, v
 	if err != nil {
 		return false, fmt.Errorf("reading a signature: %w", err)
 	}
-	if len(image.Layers) != 1 || types.MediaType(image.Layers[0].MediaType) == "" {
+	if len(image.Layers) != 1 || image.Layers[0].MediaType == "" {
 		return false, fmt.Errorf("%w: it has %d layers instead of one", errEnvelope, len(image.Layers))
 	}
 	data, err := a.Registry.Read(ctx, a.Access, image.Layers[0].Digest.String(), maxSignature)

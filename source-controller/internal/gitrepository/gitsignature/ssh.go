@@ -75,7 +75,7 @@ func (k sshKeys) verify(payload, text []byte) (string, error) {
 		return bad("its version is %d, not %d", blob.Version, sshVersion)
 	case blob.Namespace != sshNamespace:
 		return bad("it was made for %q, not for %q", blob.Namespace, sshNamespace)
-	case inner.Format == ssh.KeyAlgoRSA || inner.Format == ssh.InsecureKeyAlgoDSA:
+	case inner.Format == ssh.KeyAlgoRSA || inner.Format == ssh.InsecureKeyAlgoDSA: //nolint:staticcheck // named in order to refuse it
 		return bad("its algorithm %q is no longer safe", inner.Format)
 	}
 	var hash []byte
