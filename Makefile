@@ -40,7 +40,7 @@ test: build ## Run all tests
 	$(call say,Testing: unit and API-server tests, then the stories on the real programs, then a short fuzzing of each parser)
 	@go test -count=1 -timeout 20m -p 2 $(addsuffix /...,$(addprefix ./,$(filter-out e2e,$(MODULES))))
 	@go test -count=1 -timeout 20m -p 1 ./e2e/...
-	@$(MAKE) --no-print-directory fuzz FUZZTIME=2s
+	@$(MAKE) --no-print-directory fuzz FUZZTIME=1000x
 
 .PHONY: e2e
 e2e: build ## Run the stories on the real programs
@@ -53,11 +53,11 @@ bench: build ## Measure seconds, API requests and CPU seconds of the main jobs
 # Each target runs this long; `make test` runs all of them for a moment.
 FUZZTIME ?= 60s
 .PHONY: fuzz
-fuzz: ## Fuzz everything that parses bytes from outside (FUZZTIME=60s each)
+fuzz: ## Fuzz everything that parses bytes from outside (FUZZTIME=60s or 1000x each)
 	@out=$$(mktemp); trap 'rm -f '$$out EXIT; \
 	for f in $$(grep -rlE --include='*_test.go' '^func Fuzz' $(MODULES)); do \
 		for t in $$(sed -nE 's/^func (Fuzz[A-Za-z0-9_]*)\(.*/\1/p' $$f); do \
-			printf '%s  fuzzing %s in %s for $(FUZZTIME)\n' "$$(date +%H:%M:%S)" $$t $$(dirname $$f); \
+			printf '%s  fuzzing %s in %s ($(FUZZTIME))\n' "$$(date +%H:%M:%S)" $$t $$(dirname $$f); \
 			go test -run '^$$' -fuzz "^$$t\$$" -fuzztime $(FUZZTIME) ./$$(dirname $$f) >$$out 2>&1 || { cat $$out; exit 1; }; \
 		done \
 	done
