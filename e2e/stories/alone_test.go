@@ -3,6 +3,7 @@ package stories
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log"
 	"net/http/httptest"
@@ -64,7 +65,7 @@ func TestEachControllerAlone(t *testing.T) {
 			}},
 		},
 		{
-			program: toolkit.Notification, group: "notification.", ready: true, secret: map[string]string{"token": "a-webhook-token-of-some-length"},
+			program: toolkit.Notification, group: "notification.", ready: true, secret: map[string]string{"token": planted},
 			obj: &notificationv1.Receiver{Spec: notificationv1.ReceiverSpec{
 				Type: "generic", SecretRef: &meta.LocalObjectReference{Name: "secret"},
 				Resources: []notificationv1.ReceiverResource{{CrossNamespaceObjectReference: notificationv1.CrossNamespaceObjectReference{
@@ -80,7 +81,7 @@ func TestEachControllerAlone(t *testing.T) {
 		},
 	} {
 		t.Run(tt.program, func(t *testing.T) {
-			kubeconfig, c := bareCluster(t, tt.group)
+			kubeconfig, audit, c := bareCluster(t, tt.group)
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
 			tools, err := toolkit.Start(ctx, toolkit.Options{
@@ -94,6 +95,10 @@ func TestEachControllerAlone(t *testing.T) {
 					t.Error(err)
 				}
 			})
+			fresh := tt.obj.DeepCopyObject().(conditioned)
+			fresh.SetName("again")
+			fresh.SetNamespace("default")
+			defer func() { aloneInvariants(t, c, tools, tt.program, tt.obj, fresh, audit) }()
 			if tt.secret != nil {
 				secret := &corev1.Secret{StringData: tt.secret}
 				secret.Name, secret.Namespace = "secret", "default"
@@ -144,11 +149,14 @@ func bin(t *testing.T) string {
 }
 
 // bareCluster is a control plane with the definitions of one API group.
-func bareCluster(t *testing.T, group string) (kubeconfig string, c client.Client) {
+func bareCluster(t *testing.T, group string) (kubeconfig, audit string, c client.Client) {
 	t.Helper()
 	starting, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	plane, err := toolkit.StartControlPlane(starting, toolkit.ControlPlaneOptions{Program: filepath.Join(bin(t), "weir-local"), Dir: t.TempDir()})
+	audit = filepath.Join(t.TempDir(), "audit.log")
+	plane, err := toolkit.StartControlPlane(starting, toolkit.ControlPlaneOptions{
+		Program: filepath.Join(bin(t), "weir-local"), Dir: t.TempDir(), Flags: []string{"--audit-log", audit},
+	})
 	if err != nil {
 		t.Fatalf("%v: run make build first", err)
 	}
@@ -187,5 +195,88 @@ func bareCluster(t *testing.T, group string) (kubeconfig string, c client.Client
 	if c, err = client.New(cfg, client.Options{Scheme: scheme}); err != nil {
 		t.Fatal(err)
 	}
-	return plane.Kubeconfig, c
+	return plane.Kubeconfig, audit, c
+}
+
+// holds reads what a program holds: open files and goroutines.
+func holds(t *testing.T, tools *toolkit.Toolkit, program string) usage {
+	t.Helper()
+	out := usage{}
+	for _, metric := range []string{"process_open_fds", "go_goroutines"} {
+		v, err := tools.Gauge(context.Background(), program, metric)
+		if err != nil {
+			t.Errorf("I5: %v", err)
+		}
+		out[metric] = v
+	}
+	return out
+}
+
+// aloneInvariants are those that mean something where there is one program, one
+// object and nothing that was applied: nothing is deleted (I1), the secret is
+// nowhere (I3), and what an object costs is given back with it (I5).
+func aloneInvariants(t *testing.T, c client.Client, tools *toolkit.Toolkit, program string, obj, fresh conditioned, audit string) {
+	t.Helper()
+	ctx := context.Background()
+	s := &story{T: t, Client: c, ns: "default", tools: tools}
+	s.remove(ctx, obj)
+	before := holds(t, tools, program)
+	for range 3 {
+		again := fresh.DeepCopyObject().(conditioned)
+		if err := c.Create(ctx, again); err != nil {
+			t.Fatal(err)
+		}
+		s.eventually("the object is worked on", func() string {
+			if err := c.Get(ctx, client.ObjectKeyFromObject(again), again); err != nil {
+				return err.Error()
+			}
+			if len(again.GetConditions()) == 0 {
+				return "it has no conditions"
+			}
+			return ""
+		})
+		s.remove(ctx, again)
+	}
+	s.eventually("open files and goroutines are given back", func() string {
+		for metric, now := range holds(t, tools, program) {
+			if now > before[metric]+slack {
+				return fmt.Sprintf("I5: %s is %.0f, was %.0f", metric, now, before[metric])
+			}
+		}
+		return ""
+	})
+	lines, err := os.ReadFile(audit)
+	if err != nil || len(lines) == 0 {
+		t.Fatalf("I1: no audit log: %v", err)
+	}
+	for line := range strings.Lines(string(lines)) {
+		var e struct{ Verb, UserAgent, RequestURI string }
+		if err := json.Unmarshal([]byte(line), &e); err != nil {
+			continue // the last line may not be whole yet
+		}
+		if strings.HasPrefix(e.Verb, "delete") && strings.HasPrefix(e.UserAgent, program+"/") {
+			t.Errorf("I1: %s deleted %s", program, e.RequestURI)
+		}
+	}
+	log, err := os.ReadFile(tools.Process(program).Log)
+	if err != nil {
+		t.Errorf("I3: %v", err)
+	}
+	if strings.Contains(string(log)+texts(obj), planted) {
+		t.Errorf("I3: the planted secret is in the log or the conditions")
+	}
+}
+
+// remove deletes an object and waits until it is gone.
+func (s *story) remove(ctx context.Context, obj client.Object) {
+	s.Helper()
+	if err := s.Delete(ctx, obj); err != nil {
+		s.Fatal(err)
+	}
+	s.eventually("the object goes away", func() string {
+		if err := s.Get(ctx, client.ObjectKeyFromObject(obj), obj); client.IgnoreNotFound(err) != nil || err == nil {
+			return fmt.Sprintf("reading it: %v", err)
+		}
+		return ""
+	})
 }

@@ -132,7 +132,9 @@ func (s *story) eventually(what string, check func() string) {
 		}
 		if time.Now().After(deadline) {
 			for _, name := range toolkit.All {
-				s.Logf("log of %s:\n%s", name, s.tools.Process(name).Tail(15))
+				if p := s.tools.Process(name); p != nil {
+					s.Logf("log of %s:\n%s", name, p.Tail(15))
+				}
 			}
 			s.Fatalf("%s: not after %s: %s", what, patience, missing)
 		}
