@@ -30,7 +30,7 @@ type verdict struct {
 }
 
 // pending is the outcome while health is waited for.
-func (v verdict) pending(*source) loop.Done {
+func (v verdict) pending() loop.Done {
 	return loop.Done{Pending: true, Message: v.message, After: v.left}
 }
 

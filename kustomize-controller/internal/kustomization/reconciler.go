@@ -138,7 +138,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, k *kustomizev1.Kustomization
 		return loop.Done{}, r.failed(k, source, built.Digest, start, err)
 	}
 	if !healthy.done {
-		return healthy.pending(source), nil
+		return healthy.pending(), nil
 	}
 	return r.succeeded(k, source, built.Digest, start), nil
 }
