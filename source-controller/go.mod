@@ -7,7 +7,6 @@ require (
 	github.com/ProtonMail/go-crypto v1.5.2
 	github.com/fluxcd/pkg/apis/meta v1.31.0
 	github.com/fluxcd/pkg/auth v0.55.0
-	github.com/fluxcd/pkg/cache v0.14.0
 	github.com/go-logr/logr v1.4.4
 	github.com/google/go-cmp v0.7.0
 	github.com/google/go-containerregistry v0.21.6
@@ -32,6 +31,7 @@ require (
 
 require (
 	al.essio.dev/pkg/shellescape v1.6.0 // indirect
+	github.com/fluxcd/pkg/cache v0.14.0 // indirect
 	github.com/google/go-github/v87 v87.0.0 // indirect
 	github.com/google/go-querystring v1.2.0 // indirect
 	github.com/zalando/go-keyring v0.2.6 // indirect

@@ -8,12 +8,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"github.com/weirhq/weir/internal/artifact"
+	"github.com/weirhq/weir/internal/cloudlogin"
 	"github.com/weirhq/weir/internal/process"
 	"github.com/weirhq/weir/internal/registry"
 	"github.com/weirhq/weir/source-controller/internal/chartfile"
 	"github.com/weirhq/weir/source-controller/internal/chartindex"
 	"github.com/weirhq/weir/source-controller/internal/chartrepo"
-	"github.com/weirhq/weir/source-controller/internal/cloudlogin"
 	"github.com/weirhq/weir/source-controller/internal/helmchart"
 	"github.com/weirhq/weir/source-controller/internal/helmrepository"
 	"github.com/weirhq/weir/source-controller/internal/signature"

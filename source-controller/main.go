@@ -16,11 +16,11 @@ import (
 
 	sourcev1 "github.com/weirhq/weir/api/source/v1"
 	"github.com/weirhq/weir/internal/artifact"
+	"github.com/weirhq/weir/internal/cloudlogin"
 	"github.com/weirhq/weir/internal/gitrepo"
 	"github.com/weirhq/weir/internal/process"
 	"github.com/weirhq/weir/internal/registry"
 	"github.com/weirhq/weir/source-controller/internal/bucket"
-	"github.com/weirhq/weir/source-controller/internal/cloudlogin"
 	"github.com/weirhq/weir/source-controller/internal/fileserver"
 	"github.com/weirhq/weir/source-controller/internal/gitrepository"
 	"github.com/weirhq/weir/source-controller/internal/ocirepository"

@@ -12,9 +12,9 @@ import (
 	"github.com/fluxcd/pkg/apis/meta"
 
 	sourcev1 "github.com/weirhq/weir/api/source/v1"
+	"github.com/weirhq/weir/internal/cloudlogin"
 	"github.com/weirhq/weir/internal/loop"
 	"github.com/weirhq/weir/internal/secrets"
-	"github.com/weirhq/weir/source-controller/internal/cloudlogin"
 )
 
 // access is how to reach one bucket. Its fields are exported to be hashed as JSON.

@@ -12,8 +12,8 @@ import (
 	"github.com/minio/minio-go/v7/pkg/credentials"
 
 	sourcev1 "github.com/weirhq/weir/api/source/v1"
+	"github.com/weirhq/weir/internal/cloudlogin"
 	"github.com/weirhq/weir/internal/secrets"
-	"github.com/weirhq/weir/source-controller/internal/cloudlogin"
 )
 
 // amazon are the hosts that a workload identity is used with.

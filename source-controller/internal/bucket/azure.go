@@ -15,7 +15,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blob"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/container"
 
-	"github.com/weirhq/weir/source-controller/internal/cloudlogin"
+	"github.com/weirhq/weir/internal/cloudlogin"
 )
 
 // azureHosts are the hosts that a workload or managed identity is used with.

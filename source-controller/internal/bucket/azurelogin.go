@@ -13,8 +13,8 @@ import (
 	"github.com/fluxcd/pkg/auth"
 	authazure "github.com/fluxcd/pkg/auth/azure"
 
+	"github.com/weirhq/weir/internal/cloudlogin"
 	"github.com/weirhq/weir/internal/secrets"
-	"github.com/weirhq/weir/source-controller/internal/cloudlogin"
 )
 
 // azureCredential makes what gives tokens: a service principal with a secret or a

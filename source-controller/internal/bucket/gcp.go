@@ -18,8 +18,8 @@ import (
 	"golang.org/x/oauth2"
 	"golang.org/x/oauth2/google"
 
+	"github.com/weirhq/weir/internal/cloudlogin"
 	"github.com/weirhq/weir/internal/secrets"
-	"github.com/weirhq/weir/source-controller/internal/cloudlogin"
 )
 
 // googleHosts are the hosts that a workload identity is used with.

@@ -6,7 +6,7 @@ import (
 	"github.com/minio/minio-go/v7/pkg/credentials"
 
 	sourcev1 "github.com/weirhq/weir/api/source/v1"
-	"github.com/weirhq/weir/source-controller/internal/cloudlogin"
+	"github.com/weirhq/weir/internal/cloudlogin"
 )
 
 // newGeneric speaks to any S3 server: with keys, with credentials for which an

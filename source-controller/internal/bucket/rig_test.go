@@ -26,11 +26,11 @@ import (
 	"github.com/weirhq/weir/api/duration"
 	sourcev1 "github.com/weirhq/weir/api/source/v1"
 	"github.com/weirhq/weir/internal/artifact"
+	"github.com/weirhq/weir/internal/cloudlogin"
 	"github.com/weirhq/weir/internal/events"
 	"github.com/weirhq/weir/internal/loop"
 	"github.com/weirhq/weir/internal/process"
 	"github.com/weirhq/weir/internal/testenv"
-	"github.com/weirhq/weir/source-controller/internal/cloudlogin"
 )
 
 func TestMain(m *testing.M) { testenv.Main(m) }

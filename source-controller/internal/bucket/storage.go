@@ -8,7 +8,7 @@ import (
 	"strings"
 
 	sourcev1 "github.com/weirhq/weir/api/source/v1"
-	"github.com/weirhq/weir/source-controller/internal/cloudlogin"
+	"github.com/weirhq/weir/internal/cloudlogin"
 )
 
 var (

@@ -12,11 +12,11 @@ import (
 	"github.com/google/go-containerregistry/pkg/authn"
 
 	sourcev1 "github.com/weirhq/weir/api/source/v1"
+	"github.com/weirhq/weir/internal/cloudlogin"
 	"github.com/weirhq/weir/internal/loop"
 	"github.com/weirhq/weir/internal/registry"
 	"github.com/weirhq/weir/internal/secrets"
 	"github.com/weirhq/weir/source-controller/internal/chartindex"
-	"github.com/weirhq/weir/source-controller/internal/cloudlogin"
 )
 
 // layerType is the media type of the archive of a chart in a registry; Helm, "Use

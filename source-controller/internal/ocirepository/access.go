@@ -10,9 +10,9 @@ import (
 	"github.com/google/go-containerregistry/pkg/authn"
 
 	sourcev1 "github.com/weirhq/weir/api/source/v1"
+	"github.com/weirhq/weir/internal/cloudlogin"
 	"github.com/weirhq/weir/internal/loop"
 	"github.com/weirhq/weir/internal/registry"
-	"github.com/weirhq/weir/source-controller/internal/cloudlogin"
 )
 
 // access reads how to reach the registry: the Secret comes before the pull secrets

@@ -12,10 +12,10 @@ import (
 
 	sourcev1 "github.com/weirhq/weir/api/source/v1"
 	"github.com/weirhq/weir/internal/artifact"
+	"github.com/weirhq/weir/internal/cloudlogin"
 	"github.com/weirhq/weir/internal/events"
 	"github.com/weirhq/weir/internal/loop"
 	"github.com/weirhq/weir/internal/registry"
-	"github.com/weirhq/weir/source-controller/internal/cloudlogin"
 	"github.com/weirhq/weir/source-controller/internal/signature"
 )
 
