@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/fluxcd/pkg/auth"
 	"github.com/spf13/pflag"
 	"k8s.io/apimachinery/pkg/runtime"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -29,6 +30,8 @@ type options struct {
 	eventsAddr, receiverAddr, storagePath string
 	rateLimit                             time.Duration
 	exportPaths                           bool
+	tokenCacheSize                        int
+	tokenCacheDuration                    time.Duration
 }
 
 func (o *options) bind(fs *pflag.FlagSet) {
@@ -37,6 +40,8 @@ func (o *options) bind(fs *pflag.FlagSet) {
 	fs.StringVar(&o.storagePath, "storage-path", storagePath(), "The folder of the queue of events; each replica needs its own. Also by the environment variable STORAGE_PATH. Events survive as long as this folder does.")
 	fs.DurationVar(&o.rateLimit, "rate-limit-interval", 5*time.Minute, "How long an event that says the same is not told again.")
 	fs.BoolVar(&o.exportPaths, "export-http-path-metrics", false, "Whether HTTP metrics have the path of each request as a label.")
+	fs.IntVar(&o.tokenCacheSize, "token-cache-max-size", 100, "How many credentials of cloud providers are kept.")
+	fs.DurationVar(&o.tokenCacheDuration, "token-cache-max-duration", time.Hour, "How long a credential of a cloud provider is used; an hour at the most.")
 }
 
 func storagePath() string {
@@ -52,6 +57,7 @@ func main() {
 		Name:        "notification-controller",
 		AddToScheme: []func(*runtime.Scheme) error{notificationv1.AddToScheme, notificationv1beta3.AddToScheme},
 		Kinds:       []client.Object{&notificationv1.Receiver{}, &notificationv1beta3.Alert{}, &notificationv1beta3.Provider{}},
+		Gates:       map[string]bool{auth.FeatureGateObjectLevelWorkloadIdentity: false},
 		Flags:       o.bind,
 		Receiver:    true,
 		Setup:       o.setup,
@@ -59,6 +65,9 @@ func main() {
 }
 
 func (o *options) setup(ctx context.Context, env *process.Env) error {
+	if env.Enabled(auth.FeatureGateObjectLevelWorkloadIdentity) {
+		auth.EnableObjectLevelWorkloadIdentity()
+	}
 	if err := o.notifications(ctx, env); err != nil {
 		return err
 	}

@@ -154,7 +154,7 @@ func TestProgram(t *testing.T) {
 		alertOf(in), alertOf(bad),
 		&sourcev1.GitRepository{ObjectMeta: in, Spec: sourcev1.GitRepositorySpec{URL: "https://example.com/x"}},
 		receiverOf(in, "github"), receiverOf(bad, "gcr"))
-	o := &options{eventsAddr: freeAddr(t), receiverAddr: freeAddr(t), storagePath: t.TempDir(), rateLimit: time.Minute}
+	o := &options{eventsAddr: freeAddr(t), receiverAddr: freeAddr(t), storagePath: t.TempDir(), rateLimit: time.Minute, tokenCacheSize: 10, tokenCacheDuration: time.Minute}
 	startProgram(t, o)
 
 	t.Run("an event becomes a Slack message, once", func(t *testing.T) { eventToSlack(t, o, ns, got) })

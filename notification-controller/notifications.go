@@ -8,6 +8,7 @@ import (
 	"time"
 
 	eventv1 "github.com/fluxcd/pkg/apis/event/v1beta1"
+	"github.com/fluxcd/pkg/cache"
 	"k8s.io/apimachinery/pkg/types"
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -17,6 +18,7 @@ import (
 	"github.com/weirhq/weir/notification-controller/internal/alert"
 	"github.com/weirhq/weir/notification-controller/internal/delivery"
 	"github.com/weirhq/weir/notification-controller/internal/intake"
+	"github.com/weirhq/weir/notification-controller/internal/provider"
 )
 
 // notifier brings events from the endpoint to the queue of the Providers.
@@ -30,11 +32,12 @@ type notifier struct {
 // notifications wires the way of an event: endpoint, Alerts, queue, Providers.
 func (o *options) notifications(ctx context.Context, env *process.Env) error {
 	mgr := env.Manager
-	n := &notifier{
-		env:     env,
-		index:   alert.NewIndex(env.NoCrossNamespaceRefs),
-		courier: &delivery.Courier{Cache: mgr.GetClient(), Live: mgr.GetAPIReader()},
+	n := &notifier{env: env, index: alert.NewIndex(env.NoCrossNamespaceRefs)}
+	loader, err := o.loader(mgr.GetClient(), n.warn)
+	if err != nil {
+		return err
 	}
+	n.courier = &delivery.Courier{Cache: mgr.GetClient(), Live: mgr.GetAPIReader(), Providers: loader}
 	queue, err := delivery.Open(delivery.Options{
 		Dir: o.storagePath, Send: n.courier.Send, Failed: n.failed, Log: env.Log.WithName("delivery"),
 	})
@@ -51,6 +54,15 @@ func (o *options) notifications(ctx context.Context, env *process.Env) error {
 	}
 	handler := intake.NewHandler(intake.Options{Accept: n.accept, Interval: o.rateLimit, Log: env.Log.WithName("event")})
 	return mgr.Add(o.server(env, "event", o.eventsAddr, handler, ready))
+}
+
+// loader prepares the senders of Providers.
+func (o *options) loader(c client.Client, warn func(types.NamespacedName, string, string)) (*provider.Loader, error) {
+	tokens, err := cache.NewTokenCache(o.tokenCacheSize, cache.WithMaxDuration(o.tokenCacheDuration))
+	if err != nil {
+		return nil, fmt.Errorf("--token-cache-max-size: %w", err)
+	}
+	return &provider.Loader{Secrets: c, Accounts: c, Tokens: tokens, Warn: warn}, nil
 }
 
 // accept keeps an event for every Alert that wants it.

@@ -31,8 +31,10 @@ var ErrSource = errors.New("the event's object could not be read")
 // Courier makes the attempts of a Queue: it looks up Alert and Provider,
 // prepares the sender and sends.
 type Courier struct {
-	// Cache reads Alerts, Providers and Secrets; Secrets should come live.
+	// Cache reads Alerts and Providers.
 	Cache client.Reader
+	// Providers prepares senders.
+	Providers *provider.Loader
 	// Live reads the objects that events are about.
 	Live client.Reader
 
@@ -49,7 +51,7 @@ type prepared struct {
 // Send implements Options.Send. An event whose Alert or Provider is suspended,
 // or whose Alert is gone, is no longer wanted: it is taken without being sent.
 func (c *Courier) Send(ctx context.Context, job *Job) error {
-	p, wanted, err := c.lookUp(ctx, job)
+	a, p, wanted, err := c.lookUp(ctx, job)
 	if err != nil || !wanted {
 		return err
 	}
@@ -61,7 +63,7 @@ func (c *Courier) Send(ctx context.Context, job *Job) error {
 	if err != nil {
 		return err
 	}
-	err = sender.Send(ctx, &job.Event)
+	err = sender.Send(ctx, a, &job.Event)
 	if err != nil {
 		c.Forget(job.Provider)
 		return fmt.Errorf("provider %q: %w", p.Name, err)
@@ -79,23 +81,23 @@ func (c *Courier) Forget(key types.NamespacedName) {
 	}
 }
 
-func (c *Courier) lookUp(ctx context.Context, job *Job) (*notificationv1beta3.Provider, bool, error) {
+func (c *Courier) lookUp(ctx context.Context, job *Job) (*notificationv1beta3.Alert, *notificationv1beta3.Provider, bool, error) {
 	a := &notificationv1beta3.Alert{}
 	if err := c.Cache.Get(ctx, job.Alert, a); err != nil {
-		return nil, false, client.IgnoreNotFound(err)
+		return nil, nil, false, client.IgnoreNotFound(err)
 	}
 	p := &notificationv1beta3.Provider{}
 	err := c.Cache.Get(ctx, job.Provider, p)
 	if apierrors.IsNotFound(err) {
-		return nil, false, fmt.Errorf("provider %q is not there: create it in namespace %q or correct spec.providerRef", job.Provider.Name, job.Provider.Namespace)
+		return nil, nil, false, fmt.Errorf("provider %q is not there: create it in namespace %q or correct spec.providerRef", job.Provider.Name, job.Provider.Namespace)
 	}
 	if err != nil || a.Spec.Suspend || p.Spec.Suspend {
-		return nil, false, err
+		return nil, nil, false, err
 	}
 	if job.Event.HasMetadata(eventv1.MetaCommitStatusKey, eventv1.MetaCommitStatusUpdateValue) {
-		return p, provider.WantsCommitStatusUpdates(p.Spec.Type), nil
+		return a, p, provider.WantsCommitStatusUpdates(p.Spec.Type), nil
 	}
-	return p, true, nil
+	return a, p, true, nil
 }
 
 // labelled says whether the event's object has the labels that the Alert asks
@@ -135,7 +137,7 @@ func (c *Courier) prepare(ctx context.Context, p *notificationv1beta3.Provider) 
 	if s != nil && s.version == version && time.Now().Before(s.until) {
 		return s.Loaded, nil
 	}
-	loaded, err := provider.Load(ctx, c.Cache, p)
+	loaded, err := c.Providers.Load(ctx, p)
 	if err != nil {
 		return nil, err
 	}

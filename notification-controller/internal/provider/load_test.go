@@ -75,7 +75,7 @@ func TestLoadRefuses(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			_, err := Load(context.Background(), store, providerOf(t, tt.spec))
+			_, err := (&Loader{Secrets: store}).Load(context.Background(), providerOf(t, tt.spec))
 			if err == nil || !strings.Contains(err.Error(), tt.says) || IsFinal(err) != tt.final || strings.Contains(err.Error(), planted) {
 				t.Errorf("got %v (final %t)", err, IsFinal(err))
 			}
@@ -93,11 +93,11 @@ func TestLoadTrustsTheAuthority(t *testing.T) {
 		if trusted {
 			p.Spec.CertSecretRef = &meta.LocalObjectReference{Name: "ca"}
 		}
-		l, err := Load(context.Background(), store, p)
+		l, err := (&Loader{Secrets: store}).Load(context.Background(), p)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := l.Send(context.Background(), sample()); (err == nil) != trusted {
+		if err := l.Send(context.Background(), &notificationv1beta3.Alert{}, sample()); (err == nil) != trusted {
 			t.Errorf("trusted %t: %v", trusted, err)
 		}
 		l.Close()
@@ -111,12 +111,12 @@ func TestLoadGoesThroughTheProxy(t *testing.T) {
 	}))
 	t.Cleanup(proxy.Close)
 	store := secretsIn{"proxy": {"address": []byte(proxy.URL), "username": []byte("me"), "password": []byte(planted)}}
-	l, err := Load(context.Background(), store, providerOf(t, `{"type":"generic","address":"http://far.example.com","proxySecretRef":{"name":"proxy"}}`))
+	l, err := (&Loader{Secrets: store}).Load(context.Background(), providerOf(t, `{"type":"generic","address":"http://far.example.com","proxySecretRef":{"name":"proxy"}}`))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	if err := l.Send(context.Background(), sample()); err != nil || asked != "far.example.com" || login != basic("me", planted) {
+	if err := l.Send(context.Background(), &notificationv1beta3.Alert{}, sample()); err != nil || asked != "far.example.com" || login != basic("me", planted) {
 		t.Errorf("the proxy was asked for %q with %q: %v", asked, login, err)
 	}
 }

@@ -15,7 +15,9 @@ import (
 	"time"
 
 	eventv1 "github.com/fluxcd/pkg/apis/event/v1beta1"
+	"github.com/fluxcd/pkg/cache"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	notificationv1beta3 "github.com/weirhq/weir/api/notification/v1beta3"
@@ -27,19 +29,26 @@ const defaultTimeout = 15 * time.Second
 
 // Sender tells one event to one destination. Send makes a single attempt and
 // may be called from one goroutine at a time. Its error is a Failure when it
-// knows whether another attempt can help. No error holds a secret.
+// knows whether another attempt can help. No error holds a secret. A Sender
+// with resources of its own has a method Close.
 type Sender interface {
 	Send(ctx context.Context, event *eventv1.Event) error
 }
 
+// alertSender is a Sender to which it matters which Alert wants the event.
+type alertSender interface {
+	SendFor(ctx context.Context, alert *notificationv1beta3.Alert, event *eventv1.Event) error
+}
+
 // Target is what a Provider object and its Secrets come down to.
 type Target struct {
+	Name, Namespace   string            // of the Provider object
+	UID               string            // of the Provider object
 	Address           string            // from the Secret if it has one, else from spec.address
 	Channel, Username string            // from the spec
 	Token             string            // key token
 	Login, Password   string            // keys username and password
 	Headers           map[string]string // key headers
-	UID               string            // of the Provider object
 	CommitStatusExpr  string
 	GitHubApp         bool // the Secret has the keys of a GitHub App
 	Client            *http.Client
@@ -63,6 +72,20 @@ var (
 	ErrInvalid = errors.New("invalid provider")
 )
 
+// Loader prepares the senders of Providers.
+type Loader struct {
+	// Secrets reads Secrets; they should come live. Required.
+	Secrets client.Reader
+	// Accounts reads service accounts and makes tokens for them. Without it no
+	// Provider can have an identity.
+	Accounts client.Client
+	// Tokens keeps credentials that were given for an identity; nil keeps none.
+	Tokens *cache.TokenCache
+	// Warn is told what of an Alert could not be done although its event was
+	// sent. nil tells nobody.
+	Warn func(alert types.NamespacedName, reason, message string)
+}
+
 // Loaded is a Provider ready for use.
 type Loaded struct {
 	Type    Type
@@ -71,21 +94,29 @@ type Loaded struct {
 	client  *http.Client
 }
 
-// Send makes one attempt, within the Provider's timeout.
-func (l *Loaded) Send(ctx context.Context, event *eventv1.Event) error {
+// Send makes one attempt for an Alert, within the Provider's timeout.
+func (l *Loaded) Send(ctx context.Context, alert *notificationv1beta3.Alert, event *eventv1.Event) error {
 	ctx, cancel := context.WithTimeout(ctx, l.Timeout)
 	defer cancel()
+	if s, ok := l.sender.(alertSender); ok {
+		return s.SendFor(ctx, alert, event)
+	}
 	return l.sender.Send(ctx, event)
 }
 
-// Close gives back the idle connections of the sender.
-func (l *Loaded) Close() { l.client.CloseIdleConnections() }
+// Close gives back the connections of the sender.
+func (l *Loaded) Close() {
+	if c, ok := l.sender.(interface{ Close() }); ok {
+		c.Close()
+	}
+	l.client.CloseIdleConnections()
+}
 
 // Load reads the Secrets that p names and prepares its sender. A Failure that
 // is final says that p must be edited; any other error may pass, as when a
 // Secret is yet to be created.
-func Load(ctx context.Context, c client.Reader, p *notificationv1beta3.Provider) (*Loaded, error) {
-	t, known := types[p.Spec.Type]
+func (l *Loader) Load(ctx context.Context, p *notificationv1beta3.Provider) (*Loaded, error) {
+	t, known := byName[p.Spec.Type]
 	if !known || t.New == nil {
 		return nil, Final(fmt.Errorf("provider %q has type %q, which is %w", p.Name, p.Spec.Type, ErrUnsupported))
 	}
@@ -96,7 +127,7 @@ func Load(ctx context.Context, c client.Reader, p *notificationv1beta3.Provider)
 	if err != nil {
 		return nil, err
 	}
-	target, err := targetOf(ctx, c, p)
+	target, err := l.targetOf(ctx, p)
 	if err != nil {
 		return nil, fmt.Errorf("provider %q: %w", p.Name, err)
 	}
@@ -109,7 +140,7 @@ func Load(ctx context.Context, c client.Reader, p *notificationv1beta3.Provider)
 
 // WantsCommitStatusUpdates says whether Providers of the named type want
 // events that only renew the status of a commit.
-func WantsCommitStatusUpdates(name string) bool { return types[name].CommitStatusUpdates }
+func WantsCommitStatusUpdates(name string) bool { return byName[name].CommitStatusUpdates }
 
 func timeoutOf(p *notificationv1beta3.Provider) (time.Duration, error) {
 	if p.Spec.Timeout == nil {
@@ -124,8 +155,10 @@ func timeoutOf(p *notificationv1beta3.Provider) (time.Duration, error) {
 	return p.Spec.Timeout.Duration, nil
 }
 
-func targetOf(ctx context.Context, c client.Reader, p *notificationv1beta3.Provider) (Target, error) {
+func (l *Loader) targetOf(ctx context.Context, p *notificationv1beta3.Provider) (Target, error) {
 	t := Target{
+		Name:             p.Name,
+		Namespace:        p.Namespace,
 		Address:          p.Spec.Address,
 		Channel:          p.Spec.Channel,
 		Username:         p.Spec.Username,
@@ -134,7 +167,7 @@ func targetOf(ctx context.Context, c client.Reader, p *notificationv1beta3.Provi
 	}
 	secret := &corev1.Secret{}
 	if ref := p.Spec.SecretRef; ref != nil {
-		s, err := secrets.Get(ctx, c, p.Namespace, ref.Name)
+		s, err := secrets.Get(ctx, l.Secrets, p.Namespace, ref.Name)
 		if err != nil {
 			return Target{}, fmt.Errorf("spec.secretRef: %w", err)
 		}
@@ -143,7 +176,7 @@ func targetOf(ctx context.Context, c client.Reader, p *notificationv1beta3.Provi
 	if err := t.read(secret); err != nil {
 		return Target{}, err
 	}
-	httpClient, err := clientOf(ctx, c, p, secret)
+	httpClient, err := clientOf(ctx, l.Secrets, p, secret)
 	if err != nil {
 		return Target{}, err
 	}

@@ -131,7 +131,7 @@ func targetAt(name, address string) Target {
 
 func senderTo(t *testing.T, name, address string) Sender {
 	t.Helper()
-	s, err := types[name].New(targetAt(name, address))
+	s, err := byName[name].New(targetAt(name, address))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -202,7 +202,7 @@ func refuses(t *testing.T, name string, changes map[string]func(*Target)) {
 	for what, change := range changes {
 		target := targetAt(name, "https://service.example.com")
 		change(&target)
-		if _, err := types[name].New(target); !errors.Is(err, ErrInvalid) && !errors.Is(err, ErrUnsupported) {
+		if _, err := byName[name].New(target); !errors.Is(err, ErrInvalid) && !errors.Is(err, ErrUnsupported) {
 			t.Errorf("%s: %s: got %v", name, what, err)
 		} else if strings.Contains(err.Error(), planted) {
 			t.Errorf("%s: %s: the secret is in the error: %v", name, what, err)
@@ -237,7 +237,7 @@ func TestAnswers(t *testing.T) {
 			http.Error(w, "bad "+r.URL.Path+r.Header.Get("Authorization"), 500)
 		}, fails: true},
 	}
-	for name, typ := range types {
+	for name, typ := range byName {
 		if typ.New == nil {
 			continue
 		}
@@ -276,7 +276,7 @@ func TestAnswers(t *testing.T) {
 
 // TestEveryTypeHasATest finds types without a file of tests.
 func TestEveryTypeHasATest(t *testing.T) {
-	for name, typ := range types {
+	for name, typ := range byName {
 		file := strings.NewReplacer(".", "", "-", "").Replace(name) + "_test.go"
 		if _, err := os.Stat(file); typ.New != nil && err != nil {
 			t.Errorf("type %q: %v", name, err)
@@ -285,7 +285,7 @@ func TestEveryTypeHasATest(t *testing.T) {
 }
 
 func TestDestinationIsNeverInErrors(t *testing.T) {
-	for name, typ := range types {
+	for name, typ := range byName {
 		if typ.New != nil && name != "telegram" && name != "webex" && name != "pagerduty" {
 			refuses(t, name, map[string]func(*Target){"no address": noAddress})
 		}

@@ -1,8 +1,8 @@
 package provider
 
-// types names every type that the API accepts. One without a constructor is
+// byName names every type that the API accepts. One without a constructor is
 // answered with a message that names it.
-var types = map[string]Type{
+var byName = map[string]Type{
 	"generic":      {New: newGeneric, CommitStatusUpdates: true},
 	"generic-hmac": {New: newGenericHMAC, CommitStatusUpdates: true},
 
