@@ -1,4 +1,4 @@
-package commitmessage
+package rendering
 
 import (
 	"fmt"
