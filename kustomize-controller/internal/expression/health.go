@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/weirhq/weir/internal/apply"
+	"github.com/weirhq/weir/internal/expression"
 )
 
 // Rules compiles spec.healthCheckExprs. A rule is for an API group, whatever
@@ -43,7 +44,7 @@ func Rules(checks []kustomize.CustomHealthCheck) (apply.Rules, error) {
 
 // outcome is an expression and what it means when it holds.
 type outcome struct {
-	holds *expression
+	holds *expression.Expression
 	field string
 	means status.Status
 }
@@ -64,7 +65,7 @@ func newRule(e kustomize.HealthCheckExpressions) (apply.Rule, error) {
 		if o.text == "" {
 			continue
 		}
-		compiled, err := compile(o.text, false)
+		compiled, err := expression.Fields.Compile(o.text)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", o.field, err)
 		}
@@ -84,7 +85,7 @@ func judge(ctx context.Context, u *unstructured.Unstructured, outcomes []outcome
 		return &status.Result{Status: status.InProgressStatus, Message: "its controller has not seen its latest generation"}, nil
 	}
 	for _, o := range outcomes {
-		holds, err := o.holds.holds(ctx, u.Object)
+		holds, err := o.holds.Holds(ctx, u.Object)
 		if err != nil {
 			return nil, fmt.Errorf("the expression %q cannot be evaluated: %w", o.field, err)
 		}

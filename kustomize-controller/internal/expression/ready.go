@@ -1,14 +1,18 @@
 package expression
 
-import "context"
+import (
+	"context"
+
+	"github.com/weirhq/weir/internal/expression"
+)
 
 // Ready is a compiled spec.dependsOn[].readyExpr.
-type Ready struct{ holds *expression }
+type Ready struct{ holds *expression.Expression }
 
 // NewReady compiles an expression over the objects self, which waits, and dep,
 // which is waited for. The error wraps ErrInvalid.
 func NewReady(text string) (*Ready, error) {
-	e, err := compile(text, true)
+	e, err := dependency.Compile(text)
 	if err != nil {
 		return nil, err
 	}
@@ -18,5 +22,5 @@ func NewReady(text string) (*Ready, error) {
 // Evaluate reports whether dep is ready for self. A field that is not there is
 // an error; it may come later.
 func (r *Ready) Evaluate(ctx context.Context, self, dep map[string]any) (bool, error) {
-	return r.holds.holds(ctx, map[string]any{"self": self, "dep": dep})
+	return r.holds.Holds(ctx, map[string]any{"self": self, "dep": dep})
 }

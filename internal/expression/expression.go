@@ -1,11 +1,10 @@
-// Package expression evaluates the CEL expressions of a Kustomization: those
-// that tell how healthy an object is (spec.healthCheckExprs) and those that
-// tell whether a dependency is ready (spec.dependsOn[].readyExpr).
+// Package expression evaluates CEL expressions that come from outside.
 //
 // The language is that of the wire API: CEL with optional types and the
-// extensions for strings, sets and encodings. Expressions and the objects they
-// look at come from outside, so each evaluation is bounded in steps, in time
-// and in the text it may produce; an expression is bounded in length.
+// extensions for strings, sets and encodings. Expressions and the data they
+// look at are hostile until shown otherwise, so each evaluation is bounded in
+// steps, in time and in the text it may produce; an expression is bounded in
+// length.
 package expression
 
 import (
@@ -35,50 +34,77 @@ const (
 // ErrInvalid is wrapped by errors about expressions that cannot be compiled.
 var ErrInvalid = errors.New("invalid CEL expression")
 
-// environment is what expressions may use, without variables.
-var environment = sync.OnceValues(func() (*cel.Env, error) {
+// base is what all expressions may use, without variables.
+var base = sync.OnceValues(func() (*cel.Env, error) {
 	return cel.NewEnv(
 		cel.HomogeneousAggregateLiterals(), cel.EagerlyValidateDeclarations(true), cel.DefaultUTCTimeZone(true),
 		cel.CrossTypeNumericComparisons(true), cel.OptionalTypes(), ext.Strings(), ext.Sets(), ext.Encoders(),
 	)
 })
 
-// dependency is the environment with the variables self and dep.
-var dependency = sync.OnceValues(func() (*cel.Env, error) {
-	base, err := environment()
-	if err != nil {
-		return nil, err
-	}
-	object := cel.ObjectType("google.protobuf.Struct")
-	return base.Extend(cel.Variable("self", object), cel.Variable("dep", object))
-})
+// Language is what expressions of one kind may use. It is safe for concurrent
+// use.
+type Language struct {
+	env     func() (*cel.Env, error)
+	checked bool // against the names of variables
+}
 
-// expression is a compiled expression. It is safe for concurrent use.
-type expression struct{ program cel.Program }
+// Fields is the language whose names are the fields of an object, which nobody
+// knows before there is one. Mistakes show when an expression is evaluated.
+var Fields = &Language{env: base}
 
-// compile checks the text. Without variables its names are those of the fields
-// of an object, which nobody knows before there is one.
-func compile(text string, variables bool) (*expression, error) {
+// NewLanguage returns the language with these variables, all of them JSON
+// objects, and with further functions. A function must not make more text
+// than it is given.
+func NewLanguage(variables []string, functions ...cel.EnvOption) *Language {
+	return &Language{checked: true, env: sync.OnceValues(func() (*cel.Env, error) {
+		env, err := base()
+		if err != nil {
+			return nil, err
+		}
+		more := functions
+		for _, name := range variables {
+			more = append(more, cel.Variable(name, cel.ObjectType("google.protobuf.Struct")))
+		}
+		return env.Extend(more...)
+	})}
+}
+
+// Expression is a compiled expression. It is safe for concurrent use.
+type Expression struct{ program cel.Program }
+
+// Compile compiles a condition: where the language knows the type of the
+// result, it has to be a boolean. The error wraps ErrInvalid.
+func (l *Language) Compile(text string) (*Expression, error) {
+	return l.compile(text, l.checked)
+}
+
+// CompileValue compiles an expression with a result of any type. The error
+// wraps ErrInvalid.
+func (l *Language) CompileValue(text string) (*Expression, error) {
+	return l.compile(text, false)
+}
+
+func (l *Language) compile(text string, boolean bool) (*Expression, error) {
 	if len(text) > maxLength {
 		return nil, fmt.Errorf("%w: it is longer than %d bytes", ErrInvalid, maxLength)
 	}
 	if n := strings.Count(text, "replace") + strings.Count(text, "join") + strings.Count(text, "format"); n > maxMultiples {
 		return nil, fmt.Errorf("%w: it calls replace, join and format more than %d times", ErrInvalid, maxMultiples)
 	}
-	env, err := environment()
-	parse := func() (*cel.Ast, *cel.Issues) { return env.Parse(text) }
-	if variables {
-		env, err = dependency()
-		parse = func() (*cel.Ast, *cel.Issues) { return env.Compile(text) }
-	}
+	env, err := l.env()
 	if err != nil {
 		return nil, err
 	}
-	ast, issues := parse()
+	parse := env.Parse
+	if l.checked {
+		parse = env.Compile
+	}
+	ast, issues := parse(text)
 	if issues.Err() != nil {
 		return nil, fmt.Errorf("%w: %w", ErrInvalid, issues.Err())
 	}
-	if variables && ast.OutputType() != cel.BoolType {
+	if boolean && ast.OutputType() != cel.BoolType {
 		return nil, fmt.Errorf("%w: its result is %s, not a boolean; compare it to true", ErrInvalid, ast.OutputType())
 	}
 	program, err := env.Program(ast, cel.CostLimit(maxCost), cel.CostTracking(weights{}),
@@ -86,14 +112,12 @@ func compile(text string, variables bool) (*expression, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
-	return &expression{program}, nil
+	return &Expression{program}, nil
 }
 
-// holds evaluates the expression. A field that is not there is an error.
-func (e *expression) holds(ctx context.Context, data map[string]any) (bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, maxTime)
-	defer cancel()
-	out, _, err := e.program.ContextEval(ctx, data)
+// Holds evaluates a condition. A field that is not there is an error.
+func (e *Expression) Holds(ctx context.Context, data map[string]any) (bool, error) {
+	out, err := e.evaluate(ctx, data)
 	if err != nil {
 		return false, err
 	}
@@ -102,6 +126,39 @@ func (e *expression) holds(ctx context.Context, data map[string]any) (bool, erro
 		return false, fmt.Errorf("the result is no boolean but %s", out.Type().TypeName())
 	}
 	return bool(holds), nil
+}
+
+// Text evaluates an expression whose result has to be a text.
+func (e *Expression) Text(ctx context.Context, data map[string]any) (string, error) {
+	out, err := e.evaluate(ctx, data)
+	if err != nil {
+		return "", err
+	}
+	text, ok := out.(types.String)
+	if !ok {
+		return "", fmt.Errorf("the result is no text but %s", out.Type().TypeName())
+	}
+	return string(text), nil
+}
+
+// Value evaluates an expression for use in the data of another one. Results
+// that hold more than a mebibyte of text are refused.
+func (e *Expression) Value(ctx context.Context, data map[string]any) (any, error) {
+	out, err := e.evaluate(ctx, data)
+	if err != nil {
+		return nil, err
+	}
+	if weigh(out, 0) > maxText {
+		return nil, errors.New("the result is too long")
+	}
+	return out, nil
+}
+
+func (e *Expression) evaluate(ctx context.Context, data map[string]any) (ref.Val, error) {
+	ctx, cancel := context.WithTimeout(ctx, maxTime)
+	defer cancel()
+	out, _, err := e.program.ContextEval(ctx, data)
+	return out, err
 }
 
 // weights charges for the text that a function made; the language's own table
