@@ -46,6 +46,25 @@ test: build ## Run all tests
 e2e: build ## Run the stories on the real programs
 	@go test -count=1 -v -timeout 30m ./e2e/stories/...
 
+# The cluster is the one of KUBECONFIG; e2e/cluster says what the other variables
+# mean. One platform of the images will do.
+.PHONY: e2e-cluster
+e2e-cluster: ## Install on the cluster of KUBECONFIG and run the stories there (E2E_LOAD_IMAGE brings images to it)
+	@test -n "$$KUBECONFIG" || { echo 'KUBECONFIG is not set: it names the cluster to install on'; exit 1; }
+	@test -n "$$E2E_LOAD_IMAGE" || { echo 'E2E_LOAD_IMAGE is not set: it is the command that brings an image (name, archive) to the nodes, such as e2e/cluster/load/kind.sh'; exit 1; }
+	$(call say,Building the images)
+	@go run ./e2e/release images -out dist/e2e -version $(VERSION)-e2e -platforms linux/$$(go env GOARCH) -revision $$(git rev-parse HEAD) -created $$(git log -1 --format=%ct)
+	$(call say,Installing)
+	@$(CLUSTER) -run '^TestInstall$$' ./e2e/cluster
+	$(call say,Running the stories)
+	@WEIR_TEST_KUBECONFIG=$$KUBECONFIG $(CLUSTER) ./e2e/stories
+	$(call say,Services, upgrade, removal, each controller alone)
+	@$(CLUSTER) -run '^(TestServices|TestUpgrade)$$' ./e2e/cluster
+	@$(CLUSTER) -run '^TestRemove$$' ./e2e/cluster
+	@$(CLUSTER) -run '^TestStandalone$$' ./e2e/cluster
+
+CLUSTER = WEIR_E2E_CLUSTER=1 E2E_DIST=$(CURDIR)/dist/e2e go test -count=1 -v -timeout 30m
+
 .PHONY: bench
 bench: build ## Measure seconds, API requests and CPU seconds of the main jobs
 	@go run ./e2e/bench -bin-dir bin $(BENCH)
@@ -80,6 +99,13 @@ $(LINTER): tools/go.mod
 .PHONY: lint
 lint: $(LINTER) ## Run the linters
 	@for m in $(MODULES); do (cd $$m && $(LINTER) run --config $(CURDIR)/.golangci.yml ./...) || exit 1; done
+
+.PHONY: docs
+docs: ## Build the documentation as a site into dist/docs (needs Node.js and the npm registry)
+	$(call say,Installing the generator of the site)
+	@cd docs && npm ci --no-audit --no-fund
+	$(call say,Building the site)
+	@cd docs && npm run build
 
 .PHONY: generate
 generate: ## Generate deep copies and custom resource definitions

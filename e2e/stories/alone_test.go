@@ -26,6 +26,7 @@ import (
 	kustomizev1 "github.com/weirhq/weir/api/kustomize/v1"
 	notificationv1 "github.com/weirhq/weir/api/notification/v1"
 	sourcev1 "github.com/weirhq/weir/api/source/v1"
+	"github.com/weirhq/weir/e2e/cluster"
 	"github.com/weirhq/weir/internal/crd"
 	"github.com/weirhq/weir/internal/gitserver"
 	"github.com/weirhq/weir/internal/toolkit"
@@ -33,6 +34,9 @@ import (
 
 // Each controller serves its kinds on a cluster that has no others.
 func TestEachControllerAlone(t *testing.T) {
+	if cluster.Wanted() {
+		t.Skip("each controller alone on a cluster is a test of e2e/cluster")
+	}
 	reg := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
 	t.Cleanup(reg.Close)
 	git, err := gitserver.Start(gitserver.Options{})

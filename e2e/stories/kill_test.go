@@ -3,7 +3,6 @@ package stories
 import (
 	"context"
 	"fmt"
-	"syscall"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -16,15 +15,9 @@ import (
 // kill ends a program as a power cut does, and starts it again.
 func (s *story) kill(name string) {
 	s.Helper()
-	if err := s.tools.Process(name).Signal(syscall.SIGKILL); err == nil {
-		s.Fatalf("%s was killed and says that it ended well", name)
-	}
-	if err := s.tools.Run(name); err != nil {
-		s.Fatal(err)
-	}
 	ctx, cancel := context.WithTimeout(s.Context(), patience)
 	defer cancel()
-	if err := s.tools.WaitReady(ctx, name); err != nil {
+	if err := s.tools.Kill(ctx, name); err != nil {
 		s.Fatal(err)
 	}
 }

@@ -5,13 +5,18 @@ package stories
 import (
 	"context"
 	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/fluxcd/pkg/apis/meta"
+	dto "github.com/prometheus/client_model/go"
 	corev1 "k8s.io/api/core/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -24,6 +29,7 @@ import (
 	notificationv1 "github.com/weirhq/weir/api/notification/v1"
 	notificationv1beta3 "github.com/weirhq/weir/api/notification/v1beta3"
 	sourcev1 "github.com/weirhq/weir/api/source/v1"
+	"github.com/weirhq/weir/e2e/cluster"
 	"github.com/weirhq/weir/internal/gitserver"
 	"github.com/weirhq/weir/internal/testenv"
 	"github.com/weirhq/weir/internal/toolkit"
@@ -52,36 +58,80 @@ func TestMain(m *testing.M) {
 	}})
 }
 
+// programs are the running controllers: processes of this machine, or pods of a
+// cluster.
+type programs interface {
+	// URL is where a program is reached for a purpose, HTTPClient by what.
+	URL(name, purpose string) string
+	HTTPClient() *http.Client
+	Metrics(ctx context.Context, name string) (map[string]*dto.MetricFamily, error)
+	Log(ctx context.Context, name string) (string, error)
+	TemporaryFiles(name string) (int, error)
+	// Kill ends a program as a power cut does, and waits until it is back.
+	Kill(ctx context.Context, name string) error
+	Stop() error
+}
+
+var (
+	_ programs = (*toolkit.Toolkit)(nil)
+	_ programs = (*cluster.Programs)(nil)
+)
+
 // shared is the toolkit that all stories of a run use.
 var shared struct {
 	sync.Once
-	tools *toolkit.Toolkit
+	tools programs
+	where *cluster.Cluster // nil where the programs are processes
 	dir   string
 	err   error
 }
 
 // tools returns the running programs.
-func tools(t *testing.T) *toolkit.Toolkit {
+func tools(t *testing.T) programs {
 	t.Helper()
 	shared.Do(func() {
-		bin, err := filepath.Abs("../../bin")
-		if err != nil {
-			shared.err = err
+		if cluster.Wanted() {
+			shared.tools, shared.where, shared.err = installed()
 			return
 		}
-		if shared.dir, shared.err = os.MkdirTemp("", "weir-stories-"); shared.err != nil {
-			return
-		}
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
-		defer cancel()
-		shared.tools, shared.err = toolkit.Start(ctx, toolkit.Options{
-			BinDir: bin, WorkDir: shared.dir, Kubeconfig: testenv.Kubeconfig(t),
-		})
+		shared.tools, shared.err = started(t)
 	})
 	if shared.err != nil {
 		t.Fatal(shared.err)
 	}
 	return shared.tools
+}
+
+// started runs the programs as processes.
+func started(t *testing.T) (programs, error) {
+	bin, err := filepath.Abs("../../bin")
+	if err != nil {
+		return nil, err
+	}
+	if shared.dir, err = os.MkdirTemp("", "weir-stories-"); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	return toolkit.Start(ctx, toolkit.Options{BinDir: bin, WorkDir: shared.dir, Kubeconfig: testenv.Kubeconfig(t)})
+}
+
+// installed finds the programs in the cluster.
+func installed() (programs, *cluster.Cluster, error) {
+	where, err := cluster.Open()
+	if err != nil {
+		return nil, nil, err
+	}
+	tools, err := where.Programs()
+	return tools, where, err
+}
+
+// host is the address at which the story's servers are reached by the programs.
+func host() string {
+	if shared.where != nil {
+		return shared.where.Host
+	}
+	return "127.0.0.1"
 }
 
 // story is the stage of one story: a namespace, a Git server and the programs.
@@ -90,7 +140,7 @@ type story struct {
 	client.Client
 	ns    string
 	git   *gitserver.Server
-	tools *toolkit.Toolkit
+	tools programs
 	// deletions the story plans, as "resource/name", besides its namespace.
 	plan map[string]bool
 }
@@ -98,13 +148,14 @@ type story struct {
 // begin sets the stage and checks the invariants when the story is over.
 func begin(t *testing.T) *story {
 	t.Helper()
-	git, err := gitserver.Start(gitserver.Options{Username: "weir", Password: planted})
+	programs := tools(t)
+	git, err := gitserver.Start(gitserver.Options{Addr: net.JoinHostPort(host(), "0"), Username: "weir", Password: planted})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { git.Close() })
 	s := &story{T: t, Client: testenv.Client(t, addToScheme...), ns: testenv.Namespace(t), git: git,
-		tools: tools(t), plan: map[string]bool{}}
+		tools: programs, plan: map[string]bool{}}
 	s.watchInvariants()
 	s.create(&corev1.Secret{ObjectMeta: s.meta("git"), StringData: map[string]string{"username": "weir", "password": planted}})
 	return s
@@ -132,14 +183,33 @@ func (s *story) eventually(what string, check func() string) {
 		}
 		if time.Now().After(deadline) {
 			for _, name := range toolkit.All {
-				if p := s.tools.Process(name); p != nil {
-					s.Logf("log of %s:\n%s", name, p.Tail(15))
+				if log, err := s.tools.Log(context.Background(), name); err == nil {
+					s.Logf("log of %s:\n%s", name, tail(log, 15))
 				}
 			}
 			s.Fatalf("%s: not after %s: %s", what, patience, missing)
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
+}
+
+// tail returns the last n lines.
+func tail(text string, n int) string {
+	lines := strings.SplitAfter(strings.TrimSuffix(text, "\n"), "\n")
+	return strings.Join(lines[max(0, len(lines)-n):], "")
+}
+
+// serve answers the programs' requests with a handler, and returns its address.
+func (s *story) serve(handler http.Handler) (address string) {
+	s.Helper()
+	l, err := net.Listen("tcp", net.JoinHostPort(host(), "0"))
+	if err != nil {
+		s.Fatal(err)
+	}
+	server := &httptest.Server{Listener: l, Config: &http.Server{Handler: handler}}
+	server.Start()
+	s.Cleanup(server.Close)
+	return server.URL
 }
 
 // conditioned is what has conditions.

@@ -10,7 +10,6 @@ import (
 	"io"
 	"log"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -18,6 +17,7 @@ import (
 	"github.com/fluxcd/pkg/apis/meta"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/registry"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	appsv1 "k8s.io/api/apps/v1"
@@ -31,6 +31,7 @@ import (
 	notificationv1 "github.com/weirhq/weir/api/notification/v1"
 	notificationv1beta3 "github.com/weirhq/weir/api/notification/v1beta3"
 	sourcev1 "github.com/weirhq/weir/api/source/v1"
+	"github.com/weirhq/weir/e2e/cluster"
 	"github.com/weirhq/weir/internal/toolkit"
 )
 
@@ -108,14 +109,14 @@ func TestWebhookBringsCommit(t *testing.T) {
 		mac := hmac.New(sha256.New, []byte(key))
 		mac.Write(body)
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost,
-			"http://"+s.tools.Address(toolkit.Notification, "webhooks")+receiver.Status.WebhookPath, bytes.NewReader(body))
+			s.tools.URL(toolkit.Notification, "webhooks")+receiver.Status.WebhookPath, bytes.NewReader(body))
 		if err != nil {
 			t.Fatal(err)
 		}
 		req.Header.Set("Content-Type", "application/json")
 		req.Header.Set("X-GitHub-Event", "push")
 		req.Header.Set("X-Hub-Signature-256", "sha256="+hex.EncodeToString(mac.Sum(nil)))
-		resp, err := http.DefaultClient.Do(req)
+		resp, err := s.tools.HTTPClient().Do(req)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -176,17 +177,32 @@ spec:
 `, image)
 }
 
+// program is an image for pods to run. Those of the embedded control plane run
+// nothing, so there it is empty.
+func (s *story) program(reference, version string) v1.Image {
+	s.Helper()
+	if shared.where == nil {
+		return empty.Image
+	}
+	img, err := cluster.Sleeper(s.Context(), version)
+	if err == nil {
+		err = shared.where.Load(s.Context(), reference, img)
+	}
+	if err != nil {
+		s.Fatal(err)
+	}
+	return img
+}
+
 func TestImageTagIsRolledOut(t *testing.T) {
 	s := begin(t)
-	reg := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
-	t.Cleanup(reg.Close)
-	image := strings.TrimPrefix(reg.URL, "http://") + "/org/web"
+	image := strings.TrimPrefix(s.serve(registry.New(registry.Logger(log.New(io.Discard, "", 0)))), "http://") + "/org/web"
 	push := func(tag string) {
-		ref, err := name.ParseReference(image + ":" + tag)
+		ref, err := name.ParseReference(image+":"+tag, name.Insecure)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := remote.Write(ref, empty.Image); err != nil {
+		if err := remote.Write(ref, s.program(image+":"+tag, tag)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -243,16 +259,15 @@ func TestImageTagIsRolledOut(t *testing.T) {
 func TestFailureReachesSlack(t *testing.T) {
 	s := begin(t)
 	messages := make(chan []byte, 100)
-	slack := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	slack := s.serve(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
 			t.Error(err)
 		}
 		messages <- body
 	}))
-	t.Cleanup(slack.Close)
 	s.create(&notificationv1beta3.Provider{ObjectMeta: s.meta("slack"), Spec: notificationv1beta3.ProviderSpec{
-		Type: "slack", Channel: "general", Address: slack.URL,
+		Type: "slack", Channel: "general", Address: slack,
 	}})
 	s.create(&notificationv1beta3.Alert{ObjectMeta: s.meta("alerts"), Spec: notificationv1beta3.AlertSpec{
 		ProviderRef: meta.LocalObjectReference{Name: "slack"}, EventSeverity: "error",

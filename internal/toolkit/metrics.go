@@ -12,17 +12,22 @@ import (
 
 // Metrics scrapes a program's metrics endpoint.
 func (t *Toolkit) Metrics(ctx context.Context, name string) (map[string]*dto.MetricFamily, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+t.Address(name, "metrics")+"/metrics", nil)
+	return Scrape(ctx, t.HTTPClient(), t.URL(name, "metrics")+"/metrics")
+}
+
+// Scrape reads the metrics at an address.
+func Scrape(ctx context.Context, client *http.Client, address string) (map[string]*dto.MetricFamily, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
 		return nil, err
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := client.Do(req)
 	if err != nil {
 		return nil, err
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("metrics of %s: %s", name, resp.Status)
+		return nil, fmt.Errorf("metrics at %s: %s", address, resp.Status)
 	}
 	parser := expfmt.NewTextParser(model.LegacyValidation)
 	return parser.TextToMetricFamilies(resp.Body)
@@ -35,9 +40,18 @@ func (t *Toolkit) Gauge(ctx context.Context, name, metric string) (float64, erro
 	if err != nil {
 		return 0, err
 	}
+	value, err := Value(families, metric)
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w", name, err)
+	}
+	return value, nil
+}
+
+// Value returns the value of a counter or a gauge without labels.
+func Value(families map[string]*dto.MetricFamily, metric string) (float64, error) {
 	f := families[metric]
 	if f == nil || len(f.Metric) == 0 {
-		return 0, fmt.Errorf("%s has no metric %s", name, metric)
+		return 0, fmt.Errorf("there is no metric %s", metric)
 	}
 	m := f.Metric[0]
 	switch {
@@ -46,5 +60,5 @@ func (t *Toolkit) Gauge(ctx context.Context, name, metric string) (float64, erro
 	case m.Gauge != nil:
 		return m.Gauge.GetValue(), nil
 	}
-	return 0, fmt.Errorf("metric %s of %s is neither a counter nor a gauge", metric, name)
+	return 0, fmt.Errorf("metric %s is neither a counter nor a gauge", metric)
 }
