@@ -32,7 +32,17 @@ var dropped = prometheus.NewCounterVec(prometheus.CounterOpts{
 	Help: "Events that could not be posted to the notification-controller, by severity.",
 }, []string{"severity"})
 
-func init() { metrics.Registry.MustRegister(dropped) }
+var posted = prometheus.NewCounter(prometheus.CounterOpts{
+	Name: "weir_events_posted_total",
+	Help: "Events that the notification-controller has taken, or had already.",
+})
+
+func init() {
+	metrics.Registry.MustRegister(dropped, posted)
+	for _, severity := range []string{eventv1.EventSeverityInfo, eventv1.EventSeverityError} {
+		dropped.WithLabelValues(severity) // a series that begins at 1 has no increase
+	}
+}
 
 // queue holds messages in order until the receiver takes them.
 type queue struct {
@@ -171,6 +181,7 @@ func (q *queue) post(ctx context.Context, e eventv1.Event) error {
 	text, _ := io.ReadAll(io.LimitReader(resp.Body, responseLimit)) // only explains a refusal
 	switch {
 	case resp.StatusCode < 300, resp.StatusCode == http.StatusTooManyRequests:
+		posted.Inc()
 		return nil
 	case resp.StatusCode >= 500:
 		return fmt.Errorf("the notification-controller answered %s", resp.Status)

@@ -2,6 +2,7 @@ package process
 
 import (
 	"fmt"
+	"net/http"
 	"os"
 	"time"
 
@@ -25,7 +26,7 @@ import (
 // a signal. With the rest of the way out it stays within eight seconds.
 const shutdown = 6 * time.Second
 
-func (o *options) manager(p *Program, scheme *runtime.Scheme) (ctrl.Manager, error) {
+func (o *options) manager(p *Program, scheme *runtime.Scheme, state http.Handler) (ctrl.Manager, error) {
 	selector, err := fluxctrl.GetWatchSelector(o.watch)
 	if err != nil {
 		return nil, fmt.Errorf("--watch-label-selector: %w", err)
@@ -47,6 +48,8 @@ func (o *options) manager(p *Program, scheme *runtime.Scheme) (ctrl.Manager, err
 		}
 		namespaces = map[string]cache.Config{namespace: {}}
 	}
+	extra := pprof.GetHandlers()
+	extra["/debug/state"] = state
 	grace, recoverPanic := shutdown, true
 	cfg := kubeclient.GetConfigOrDie(o.kube)
 	// The API server warns of the finalizer's name, which the wire API fixes,
@@ -54,7 +57,7 @@ func (o *options) manager(p *Program, scheme *runtime.Scheme) (ctrl.Manager, err
 	cfg.WarningHandler = rest.NoWarnings{}
 	mgr, err := ctrl.NewManager(cfg, ctrl.Options{
 		Scheme:                        scheme,
-		Metrics:                       server.Options{BindAddress: o.metricsAddr, ExtraHandlers: pprof.GetHandlers()},
+		Metrics:                       server.Options{BindAddress: o.metricsAddr, ExtraHandlers: extra},
 		HealthProbeBindAddress:        o.healthAddr,
 		LeaderElection:                o.election.Enable,
 		LeaderElectionReleaseOnCancel: o.election.ReleaseOnCancel,

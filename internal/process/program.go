@@ -28,6 +28,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 
 	"github.com/weirhq/weir/internal/events"
+	"github.com/weirhq/weir/internal/telemetry"
 )
 
 // Program describes a controller's program. Only Name and Setup are required.
@@ -88,25 +89,35 @@ type Env struct {
 	DefaultServiceAccount string
 	// RuntimeNamespace is where the program runs; "" when it does not know.
 	RuntimeNamespace string
+	// State is what /debug/state shows.
+	State *telemetry.State
+	// Schedule is told when objects are next, for the metrics.
+	Schedule *Schedule
 
 	limits fluxctrl.RateLimiterOptions
 	gates  map[string]bool
+	queues *queues
 }
 
 // Enabled reports whether a feature gate of Program.Gates is on.
 func (e *Env) Enabled(gate string) bool { return e.gates[gate] }
+
+// MaxRetryDelay is the longest wait after a failure.
+func (e *Env) MaxRetryDelay() time.Duration { return e.limits.MaxRetryDelay }
 
 // Controller returns the options of a controller for one kind.
 func (e *Env) Controller() controller.Options {
 	return controller.Options{
 		MaxConcurrentReconciles: e.Concurrent,
 		RateLimiter:             fluxctrl.GetRateLimiter(e.limits),
+		NewQueue:                e.queues.make,
 	}
 }
 
 // options are the flags that all programs have.
 type options struct {
 	metricsAddr, healthAddr, eventsAddr string
+	tracesEndpoint                      string
 	concurrent                          int
 	requeueDependency                   time.Duration
 	defaultServiceAccount               string
@@ -126,6 +137,7 @@ func (o *options) bind(fs *pflag.FlagSet, p *Program) {
 	if !p.Receiver {
 		fs.StringVar(&o.eventsAddr, "events-addr", "", "The URL of the notification-controller's event endpoint.")
 	}
+	fs.StringVar(&o.tracesEndpoint, "otlp-traces-endpoint", "", "The URL of an OTLP/HTTP collector for traces; by default what OTEL_EXPORTER_OTLP_ENDPOINT says, and no traces without it.")
 	fs.IntVar(&o.concurrent, "concurrent", p.Concurrent, "How many objects of a kind are reconciled at once.")
 	fs.DurationVar(&o.requeueDependency, "requeue-dependency", 30*time.Second, "How long to wait at most before looking at a dependency again.")
 	fs.StringVar(&o.defaultServiceAccount, "default-service-account", "", "The service account that acts for objects that name none.")
@@ -197,6 +209,11 @@ func run(ctx context.Context, p *Program, args []string) error {
 			log.Info("a flag was accepted that means nothing to this version", "flag", "--"+name)
 		}
 	}
+	stop, err := o.trace(ctx, p)
+	if err != nil {
+		return err
+	}
+	defer stop()
 	env, err := o.env(p)
 	if err != nil {
 		return err
@@ -223,7 +240,8 @@ func (o *options) env(p *Program) (*Env, error) {
 			return nil, err
 		}
 	}
-	mgr, err := o.manager(p, scheme)
+	state := &telemetry.State{}
+	mgr, err := o.manager(p, scheme, state)
 	if err != nil {
 		return nil, err
 	}
@@ -231,12 +249,15 @@ func (o *options) env(p *Program) (*Env, error) {
 		Name: p.Name, FieldOwner: p.FieldOwner, Manager: mgr, Log: ctrl.Log, Concurrent: o.concurrent,
 		RequeueDependency: o.requeueDependency, NoCrossNamespaceRefs: o.acl.NoCrossNamespaceRefs,
 		DefaultServiceAccount: o.defaultServiceAccount, RuntimeNamespace: os.Getenv("RUNTIME_NAMESPACE"),
-		limits: o.limits, gates: gates,
+		State: state, Schedule: &Schedule{}, limits: o.limits, gates: gates, queues: &queues{log: ctrl.Log},
 	}
 	env.Recorder = events.New(events.Options{
 		Controller: p.Name, Scheme: scheme, Address: o.eventsAddr, Log: ctrl.Log.WithName("events"),
 		Kubernetes: mgr.GetEventRecorderFor(p.Name), //nolint:staticcheck // command lines and dashboards read core/v1 Events
 	})
+	if err := env.measure(p); err != nil {
+		return nil, err
+	}
 	return env, mgr.Add(env.Recorder)
 }
 
