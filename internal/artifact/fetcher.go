@@ -140,7 +140,9 @@ func (f *Fetcher) load(ctx context.Context, place, sum string, read func(context
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		if t := f.cache.get(sum); t != nil {
+		t := f.cache.get(sum)
+		requests.Count(t != nil)
+		if t != nil {
 			return t, nil
 		}
 		fl := f.join(ctx, sum+" "+place, want, read)
@@ -148,7 +150,7 @@ func (f *Fetcher) load(ctx context.Context, place, sum string, read func(context
 		case <-fl.done:
 		case <-ctx.Done():
 		}
-		t, err := f.leave(fl)
+		t, err = f.leave(fl)
 		if t == nil && ctx.Err() != nil {
 			return nil, ctx.Err()
 		}

@@ -60,7 +60,9 @@ func (s *Store) Pack(ctx context.Context, src Source, o PackOptions) (Blob, erro
 			return Blob{}, err
 		}
 		defer unlock()
-		if b, ok := s.known(key); ok {
+		b, ok := s.known(key)
+		packRequests.Count(ok)
+		if ok {
 			return b, nil
 		}
 	}

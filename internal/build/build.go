@@ -150,7 +150,9 @@ func (e *Engine) Build(ctx context.Context, t *artifact.Tree, s Spec) (*Result, 
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		if out, ok := e.cache.get(key, t); ok {
+		out, ok := e.cache.get(key, t)
+		requests.Count(ok)
+		if ok {
 			return out.result(true)
 		}
 		// Equal builds at one time are one build. Its leader's context may end
@@ -162,7 +164,7 @@ func (e *Engine) Build(ctx context.Context, t *artifact.Tree, s Spec) (*Result, 
 			}
 			return out, nil
 		})
-		out := v.(*outcome)
+		out = v.(*outcome)
 		if shared && !out.lasting && ctx.Err() == nil && isContext(out.err) {
 			continue
 		}

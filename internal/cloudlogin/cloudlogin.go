@@ -24,6 +24,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/weirhq/weir/internal/secrets"
+	"github.com/weirhq/weir/internal/telemetry"
 )
 
 var (
@@ -82,7 +83,7 @@ func New(o Options) (*Logins, error) {
 	if o.MaxDuration <= 0 {
 		o.MaxDuration = time.Hour
 	}
-	tokens, err := cache.NewTokenCache(o.MaxTokens, cache.WithMaxDuration(o.MaxDuration))
+	tokens, err := cache.NewTokenCache(o.MaxTokens, append(telemetry.TokenCache("registry"), cache.WithMaxDuration(o.MaxDuration))...)
 	if err != nil {
 		return nil, err
 	}

@@ -23,6 +23,7 @@ import (
 	"github.com/weirhq/weir/internal/events"
 	"github.com/weirhq/weir/internal/process"
 	"github.com/weirhq/weir/internal/secrets"
+	"github.com/weirhq/weir/internal/telemetry"
 )
 
 // Finalizer is the one finalizer of the toolkit's kinds.
@@ -78,6 +79,9 @@ type Reconciler[T Object] struct {
 	owner    client.FieldOwner
 	worker   Worker[T]
 	written  writes
+	// When objects are next, and how long that takes at most after a failure.
+	schedule *process.Schedule
+	maxRetry time.Duration
 }
 
 // New returns a Reconciler that runs w in the process of env.
@@ -88,6 +92,8 @@ func New[T Object](env *process.Env, w Worker[T]) *Reconciler[T] {
 		recorder: env.Recorder,
 		owner:    client.FieldOwner(env.FieldOwner),
 		worker:   w,
+		schedule: env.Schedule,
+		maxRetry: env.MaxRetryDelay(),
 	}
 }
 
@@ -104,13 +110,15 @@ func (r *Reconciler[T]) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.R
 	case !obj.GetDeletionTimestamp().IsZero():
 		result, err = r.finalize(ctx, obj)
 	case obj.IsSuspended():
+		r.schedule.Set(kind, req.NamespacedName, time.Time{})
 		return ctrl.Result{}, nil
 	default:
 		result, err = r.run(ctx, obj)
 	}
 	if apierrors.IsConflict(err) {
-		return ctrl.Result{RequeueAfter: conflictDelay}, nil
+		result, err = ctrl.Result{RequeueAfter: conflictDelay}, nil
 	}
+	r.schedule.Set(kind, req.NamespacedName, r.due(result, err))
 	return result, redacted(err)
 }
 
@@ -125,6 +133,7 @@ func (r *Reconciler[T]) read(ctx context.Context, req ctrl.Request) (T, error) {
 	}
 	if apierrors.IsNotFound(err) {
 		r.written.forget(req.NamespacedName)
+		r.schedule.Set(r.kind(obj), req.NamespacedName, time.Time{})
 		forget(r.kind(obj), req.NamespacedName)
 	}
 	return obj, err
@@ -135,9 +144,11 @@ func (r *Reconciler[T]) run(ctx context.Context, obj T) (ctrl.Result, error) {
 		return ctrl.Result{}, err
 	}
 	before := obj.DeepCopyObject().(T)
-	workCtx, status := r.begin(ctx, before)
+	workCtx, measured := telemetry.Begin(ctx, r.object(obj))
+	workCtx, status := r.begin(workCtx, before)
 	done, err := r.work(workCtx, obj)
 	status.end()
+	measured.End()
 	if ctx.Err() != nil && err != nil {
 		return ctrl.Result{}, err // the process ends; the next one will do the work
 	}
@@ -149,6 +160,7 @@ func (r *Reconciler[T]) run(ctx context.Context, obj T) (ctrl.Result, error) {
 	if err := status.write(ctx, obj); err != nil {
 		return ctrl.Result{}, errors.Join(f.orNil(), client.IgnoreNotFound(err))
 	}
+	ctx = r.trace(ctx, measured, before, obj, done, f)
 	r.tell(before, obj, done, f)
 	return r.next(ctx, obj, done, f)
 }
@@ -217,9 +229,8 @@ func (r *Reconciler[T]) claim(ctx context.Context, obj T) error {
 
 // tell records the event of one attempt, if Ready says something new.
 func (r *Reconciler[T]) tell(before, after T, done Done, f *Failure) {
-	from := apimeta.FindStatusCondition(before.GetConditions(), meta.ReadyCondition)
 	to := apimeta.FindStatusCondition(after.GetConditions(), meta.ReadyCondition)
-	changed := from == nil || from.Status != to.Status || from.Reason != to.Reason || from.Message != to.Message
+	changed := news(before, after)
 	switch {
 	case f != nil && !changed, f == nil && !changed && !done.Changed:
 	case f != nil && f.Waiting:
@@ -230,6 +241,13 @@ func (r *Reconciler[T]) tell(before, after T, done Done, f *Failure) {
 	default:
 		r.recorder.Normal(after, orDefault(done.EventReason, to.Reason), orDefault(done.Event, done.Message), done.Metadata)
 	}
+}
+
+// news tells whether Ready says something else than before.
+func news(before, after Object) bool {
+	from := apimeta.FindStatusCondition(before.GetConditions(), meta.ReadyCondition)
+	to := apimeta.FindStatusCondition(after.GetConditions(), meta.ReadyCondition)
+	return from == nil || from.Status != to.Status || from.Reason != to.Reason || from.Message != to.Message
 }
 
 // next says when to look at the object again.

@@ -9,6 +9,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
+
+	"github.com/weirhq/weir/internal/telemetry"
 )
 
 // writes remembers the resource version of the last write to each object.
@@ -60,4 +62,5 @@ func observe(kind string, key types.NamespacedName, start time.Time) {
 
 func forget(kind string, key types.NamespacedName) {
 	durations.DeleteLabelValues(kind, key.Name, key.Namespace)
+	telemetry.Forget(telemetry.Object{Kind: kind, Namespace: key.Namespace, Name: key.Name})
 }
