@@ -39,6 +39,7 @@ func (o *helmOptions) bind(fs *pflag.FlagSet) {
 // setup registers the kinds of Helm.
 func (o *helmOptions) setup(ctx context.Context, env *process.Env, store *artifact.Store, fetcher *artifact.Fetcher, logins *cloudlogin.Logins) error {
 	indexes, web := chartindex.NewCache(o.cacheItems, o.cacheTTL), &chartrepo.Client{}
+	env.State.Add("helmIndexes", func() any { return indexes.State() })
 	if err := env.Manager.Add(o.purge(indexes)); err != nil {
 		return err
 	}

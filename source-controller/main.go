@@ -95,6 +95,9 @@ func (o *options) setup(ctx context.Context, env *process.Env) error {
 	if err != nil {
 		return err
 	}
+	env.State.Add("store", func() any { return store.State() })
+	env.State.Add("artifacts", func() any { return fetcher.State() })
+	env.State.Add("mirrors", func() any { return mirrors.State() })
 	if err := env.Manager.Add(fileserver.New(o.storageAddr, store.Handler(), env.Log.WithName("file-server"))); err != nil {
 		return err
 	}

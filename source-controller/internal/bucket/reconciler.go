@@ -20,6 +20,7 @@ import (
 	"github.com/weirhq/weir/internal/cloudlogin"
 	"github.com/weirhq/weir/internal/events"
 	"github.com/weirhq/weir/internal/loop"
+	"github.com/weirhq/weir/internal/telemetry"
 )
 
 const (
@@ -77,6 +78,7 @@ type content struct {
 func (r *Reconciler) Reconcile(ctx context.Context, b *sourcev1.Bucket) (loop.Done, error) {
 	before := b.Status.Artifact
 	r.checkStorage(b)
+	telemetry.Enter(ctx, telemetry.Poll)
 	found, err := r.look(ctx, b)
 	if err != nil {
 		return loop.Done{}, err
@@ -156,6 +158,7 @@ func (r *Reconciler) renew(ctx context.Context, b *sourcev1.Bucket, c *content) 
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout(b), errTimeout)
 	defer cancel()
+	telemetry.Enter(ctx, telemetry.Fetch)
 	loop.Progress(ctx, fmt.Sprintf("downloading revision '%s'", c.revision))
 	if err := c.shelf.fill(ctx, c.storage, c.chosen); err != nil {
 		return failure(ctx, b, err)

@@ -5,6 +5,8 @@ import (
 	"io"
 	"sync"
 	"time"
+
+	"github.com/weirhq/weir/internal/telemetry"
 )
 
 // defaultItems is how many indexes are kept when nothing is said.
@@ -44,6 +46,7 @@ func NewCache(items int, ttl time.Duration) *Cache {
 func (c *Cache) Get(digest string, open func() (io.ReadCloser, error)) (*Index, error) {
 	c.mu.Lock()
 	entry, found := c.byID[digest]
+	requests.Count(found)
 	if !found {
 		entry = &cached{id: digest, ready: make(chan struct{})}
 		entry.at = c.used.PushFront(entry)
@@ -118,4 +121,20 @@ func (c *Cache) Add(digest string, x *Index) {
 	for c.used.Len() > c.items {
 		c.remove(c.used.Back().Value.(*cached))
 	}
+}
+
+// requests counts what did not have to be parsed.
+var requests = telemetry.NewCache("helm_indexes")
+
+// State is what a Cache holds.
+type State struct {
+	Indexes int `json:"indexes"`
+	Max     int `json:"max"`
+}
+
+// State returns what the cache holds now.
+func (c *Cache) State() State {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return State{Indexes: len(c.byID), Max: c.items}
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/weirhq/weir/internal/events"
 	"github.com/weirhq/weir/internal/gitrepo"
 	"github.com/weirhq/weir/internal/loop"
+	"github.com/weirhq/weir/internal/telemetry"
 )
 
 // defaultTimeout bounds the work on one repository when spec.timeout says nothing.
@@ -60,6 +61,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, repo *sourcev1.GitRepository
 	if err != nil {
 		return loop.Done{}, err
 	}
+	telemetry.Enter(ctx, telemetry.Poll)
 	revision, err := remote.Poll(asked(ctx, repo), reference(repo.Spec.Reference))
 	if err != nil {
 		return loop.Done{}, failure(ctx, repo, err)
@@ -72,6 +74,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, repo *sourcev1.GitRepository
 		repo.Status.Artifact.URL = r.o.Store.URL(repo.Status.Artifact.Path)
 		return stored(repo), nil
 	}
+	telemetry.Enter(ctx, telemetry.Fetch)
 	loop.Progress(ctx, fmt.Sprintf("fetching revision '%s'", revision))
 	p, err := r.pack(ctx, repo, remote, trust, revision, included)
 	if err != nil {
@@ -167,6 +170,7 @@ func (r *Reconciler) pack(ctx context.Context, repo *sourcev1.GitRepository, rem
 				return err
 			}
 			defer done()
+			telemetry.Enter(ctx, telemetry.Pack)
 			p.blob, err = r.o.Store.Pack(ctx, src, options(repo))
 			return err
 		})

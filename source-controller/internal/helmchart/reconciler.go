@@ -18,6 +18,7 @@ import (
 	"github.com/weirhq/weir/internal/events"
 	"github.com/weirhq/weir/internal/loop"
 	"github.com/weirhq/weir/internal/registry"
+	"github.com/weirhq/weir/internal/telemetry"
 	"github.com/weirhq/weir/source-controller/internal/chartfile"
 	"github.com/weirhq/weir/source-controller/internal/chartindex"
 	"github.com/weirhq/weir/source-controller/internal/chartrepo"
@@ -63,11 +64,13 @@ type build struct {
 func (r *Reconciler) Reconcile(ctx context.Context, obj *sourcev1.HelmChart) (loop.Done, error) {
 	before := obj.Status.Artifact
 	r.checkStorage(obj)
+	telemetry.Enter(ctx, telemetry.Fetch)
 	b, err := r.build(ctx, obj)
 	if err != nil {
 		return loop.Done{}, failure(ctx, err)
 	}
 	if !b.kept {
+		telemetry.Enter(ctx, telemetry.Pack)
 		if err := r.publish(obj, b); err != nil {
 			return loop.Done{}, failure(ctx, err)
 		}

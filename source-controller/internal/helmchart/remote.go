@@ -46,7 +46,9 @@ func (r *Reconciler) fromIndex(ctx context.Context, obj *sourcev1.HelmChart, rep
 // find looks the chart up in the index that repo has published.
 func (r *Reconciler) find(repo *sourcev1.HelmRepository, chart, version string) (chartindex.Version, error) {
 	a := repo.Status.Artifact
-	index, err := r.o.Indexes.Get(a.Revision, func() (io.ReadCloser, error) { return r.o.Store.Open(a) })
+	hit := true
+	index, err := r.o.Indexes.Get(a.Revision, func() (io.ReadCloser, error) { hit = false; return r.o.Store.Open(a) })
+	chartindex.CountLookUp(repo.Namespace, repo.Name, hit)
 	if err != nil {
 		return chartindex.Version{}, loop.Wait(sourcev1.NoSourceArtifactReason, r.o.RequeueDependency, fmt.Errorf("the index of HelmRepository %q cannot be read: %w", repo.Name, err))
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/weirhq/weir/internal/artifact"
 	"github.com/weirhq/weir/internal/events"
 	"github.com/weirhq/weir/internal/loop"
+	"github.com/weirhq/weir/internal/telemetry"
 	"github.com/weirhq/weir/source-controller/internal/chartindex"
 	"github.com/weirhq/weir/source-controller/internal/chartrepo"
 )
@@ -78,6 +79,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, repo *sourcev1.HelmRepositor
 	if err != nil {
 		return loop.Done{}, failure(ctx, repo, err)
 	}
+	telemetry.Enter(ctx, telemetry.Fetch)
 	if err := r.fetch(ctx, repo, access); err != nil {
 		return loop.Done{}, failure(ctx, repo, err)
 	}
@@ -95,6 +97,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, repo *sourcev1.HelmRepositor
 func (r *Reconciler) Finalize(_ context.Context, repo *sourcev1.HelmRepository) error {
 	r.mu.Lock()
 	delete(r.known, repo.UID)
+	chartindex.Uncount(repo.Namespace, repo.Name)
 	r.mu.Unlock()
 	return r.o.Store.Remove(object(repo))
 }

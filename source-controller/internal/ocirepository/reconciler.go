@@ -16,6 +16,7 @@ import (
 	"github.com/weirhq/weir/internal/events"
 	"github.com/weirhq/weir/internal/loop"
 	"github.com/weirhq/weir/internal/registry"
+	"github.com/weirhq/weir/internal/telemetry"
 	"github.com/weirhq/weir/source-controller/internal/signature"
 )
 
@@ -55,6 +56,7 @@ func New(o Options) *Reconciler {
 func (r *Reconciler) Reconcile(ctx context.Context, repo *sourcev1.OCIRepository) (loop.Done, error) {
 	before := repo.Status.Artifact
 	r.checkStorage(repo)
+	telemetry.Enter(ctx, telemetry.Poll)
 	access, revision, err := r.look(ctx, repo)
 	if err != nil {
 		return loop.Done{}, err
@@ -99,12 +101,14 @@ func (r *Reconciler) renew(ctx context.Context, repo *sourcev1.OCIRepository, ac
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout(repo), errTimeout)
 	defer cancel()
+	telemetry.Enter(ctx, telemetry.Verify)
 	if err := r.verify(ctx, repo, access, revision); err != nil {
 		return failure(ctx, repo, err)
 	}
 	if upToDate(repo, revision) {
 		return nil
 	}
+	telemetry.Enter(ctx, telemetry.Fetch)
 	loop.Progress(ctx, fmt.Sprintf("pulling revision '%s'", revision))
 	if err := r.publish(ctx, repo, access, revision); err != nil {
 		return failure(ctx, repo, err)
