@@ -69,14 +69,19 @@ func (o *options) setup(ctx context.Context, env *process.Env) error {
 	if err != nil {
 		return err
 	}
+	builder := build.New(build.Options{NoRemoteBases: o.noRemoteBases})
 	others := remote.New(applying, remote.Policy{Exec: o.kubeconfigExec, InsecureTLS: o.kubeconfigTLS})
+	env.State.Add("artifacts", func() any { return fetcher.State() })
+	env.State.Add("builds", func() any { return builder.State() })
+	env.State.Add("watches", func() any { return cluster.State() })
+	env.State.Add("clusters", func() any { return others.State() })
 	context.AfterFunc(ctx, func() { cluster.Close(); others.Close() })
 	return kustomization.New(kustomization.Options{
 		Client:                env.Manager.GetClient(),
 		Live:                  env.Manager.GetAPIReader(),
 		Recorder:              env.Recorder,
 		Fetcher:               fetcher,
-		Builder:               build.New(build.Options{NoRemoteBases: o.noRemoteBases}),
+		Builder:               builder,
 		Cluster:               cluster,
 		Remote:                others,
 		KubeconfigAccount:     o.kubeconfigAs,

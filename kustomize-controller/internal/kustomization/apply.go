@@ -14,6 +14,7 @@ import (
 	"github.com/weirhq/weir/internal/apply"
 	"github.com/weirhq/weir/internal/build"
 	"github.com/weirhq/weir/internal/loop"
+	"github.com/weirhq/weir/internal/telemetry"
 )
 
 // driftCorrected is the reason of events about objects that somebody had
@@ -26,6 +27,7 @@ const driftCorrected = "DriftCorrected"
 // The inventory always holds at least what is on the cluster: an object enters
 // it before it is applied, and leaves it after it is gone.
 func (r *Reconciler) apply(ctx context.Context, k *kustomizev1.Kustomization, s *source, applier *apply.Applier, built *build.Result, d demands) ([]apply.Change, error) {
+	telemetry.Enter(ctx, telemetry.Apply)
 	loop.Progress(ctx, fmt.Sprintf("Applying manifests for revision %s with a timeout of %s", s.artifact.Revision, k.GetTimeout()))
 	owned, err := inventory(k)
 	if err != nil {
@@ -64,6 +66,7 @@ func (r *Reconciler) prune(ctx context.Context, k *kustomizev1.Kustomization, s 
 	if !k.Spec.Prune || len(stale) == 0 {
 		return nil, nil
 	}
+	telemetry.Enter(ctx, telemetry.Prune)
 	k.Status.Inventory = entries(union(wanted, stale)) // until they are gone
 	changes, survivors, err := a.Prune(ctx, client.ObjectKeyFromObject(k), stale, apply.PruneOptions{})
 	k.Status.Inventory = entries(union(wanted, survivors))
@@ -119,6 +122,7 @@ func (r *Reconciler) tellChanges(k *kustomizev1.Kustomization, s *source, change
 		r.Recorder.Normal(k, meta.ProgressingReason, strings.Join(released, "\n"), s.metadata())
 	}
 	if len(corrected) > 0 {
+		corrections.WithLabelValues(k.Name, k.Namespace).Add(float64(len(corrected)))
 		r.Recorder.Normal(k, driftCorrected, strings.Join(corrected, "\n"), s.metadata())
 	}
 }

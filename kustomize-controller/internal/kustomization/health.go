@@ -16,6 +16,7 @@ import (
 	"github.com/weirhq/weir/internal/apply"
 	"github.com/weirhq/weir/internal/build"
 	"github.com/weirhq/weir/internal/loop"
+	"github.com/weirhq/weir/internal/telemetry"
 )
 
 // maxListed is how many unhealthy objects a message names.
@@ -44,6 +45,7 @@ func (r *Reconciler) health(ctx context.Context, k *kustomizev1.Kustomization, s
 		apimeta.RemoveStatusCondition(&k.Status.Conditions, meta.HealthyCondition)
 		return verdict{done: true}, nil
 	}
+	telemetry.Enter(ctx, "")
 	health, err := a.HealthBy(ctx, client.ObjectKeyFromObject(k), refs, d.health)
 	if err != nil {
 		return verdict{}, loop.Retry(meta.HealthCheckFailedReason, fmt.Errorf("checking health: %w", err))
@@ -60,6 +62,9 @@ func (r *Reconciler) health(ctx context.Context, k *kustomizev1.Kustomization, s
 	case len(health.Failed) > 0 && (!r.PatientHealth || waited >= timeout):
 		return verdict{}, r.unhealthy(k, m, fmt.Errorf("health check failed: %s", list(health.Failed)))
 	case len(health.Pending)+len(health.Failed) == 0:
+		if !apimeta.IsStatusConditionTrue(k.Status.Conditions, meta.HealthyCondition) {
+			telemetry.Waited(ctx, telemetry.Health, m.waiting)
+		}
 		m.waiting = time.Time{}
 		if !apimeta.IsStatusConditionTrue(k.Status.Conditions, meta.HealthyCondition) {
 			passed := fmt.Sprintf("Health check passed in %s", waited.Round(time.Millisecond))

@@ -17,6 +17,7 @@ import (
 	"github.com/weirhq/weir/internal/build"
 	"github.com/weirhq/weir/internal/events"
 	"github.com/weirhq/weir/internal/loop"
+	"github.com/weirhq/weir/internal/telemetry"
 	"github.com/weirhq/weir/kustomize-controller/internal/remote"
 	"github.com/weirhq/weir/kustomize-controller/internal/wish"
 )
@@ -145,6 +146,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, k *kustomizev1.Kustomization
 
 // build fetches the artifact, unless it is here, and builds the objects.
 func (r *Reconciler) build(ctx context.Context, k *kustomizev1.Kustomization, s *source) (*build.Result, error) {
+	telemetry.Enter(ctx, telemetry.Fetch)
 	loop.Progress(ctx, fmt.Sprintf("Fetching manifests for revision %s with a timeout of %s", s.artifact.Revision, k.GetTimeout()))
 	tree, err := r.Fetcher.Fetch(ctx, s.artifact.URL, s.artifact.Digest)
 	switch {
@@ -156,6 +158,7 @@ func (r *Reconciler) build(ctx context.Context, k *kustomizev1.Kustomization, s 
 	}
 	defer tree.Close()
 
+	telemetry.Enter(ctx, telemetry.Build)
 	loop.Progress(ctx, fmt.Sprintf("Building manifests for revision %s with a timeout of %s", s.artifact.Revision, k.GetTimeout()))
 	spec, err := r.spec(ctx, k)
 	if err != nil {
@@ -230,6 +233,7 @@ func (r *Reconciler) forget(k *kustomizev1.Kustomization) {
 	r.mu.Lock()
 	delete(r.memory, key)
 	r.mu.Unlock()
+	corrections.DeleteLabelValues(k.Name, k.Namespace)
 	r.Builder.Forget(key.String())
 	r.Cluster.Forget(key)
 	r.Remote.Leave(key)
