@@ -66,6 +66,7 @@ func (o *options) setup(ctx context.Context, env *process.Env) error {
 	if err != nil {
 		return err
 	}
+	env.State.Add("mirrors", func() any { return mirrors.State() })
 	client := &registry.Client{}
 	if err := imagerepository.Setup(env, client, tags); err != nil {
 		return err

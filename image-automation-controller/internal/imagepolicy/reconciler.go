@@ -18,6 +18,7 @@ import (
 	"github.com/weirhq/weir/image-automation-controller/internal/tagdb"
 	"github.com/weirhq/weir/internal/loop"
 	"github.com/weirhq/weir/internal/registry"
+	"github.com/weirhq/weir/internal/telemetry"
 )
 
 // Reconciler evaluates policies.
@@ -42,6 +43,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, p *imagev1.ImagePolicy) (loo
 	if err != nil {
 		return loop.Done{}, err
 	}
+	telemetry.Enter(ctx, telemetry.Select)
 	tags, set, err := r.Tags.Tags(repo.Namespace, repo.Name)
 	if errors.Is(err, tagdb.ErrAbsent) {
 		return r.unscanned(p, repo)
@@ -65,6 +67,14 @@ func (r *Reconciler) Reconcile(ctx context.Context, p *imagev1.ImagePolicy) (loo
 	}
 	record(p, next)
 	return done(p, next), nil
+}
+
+// Follow implements loop.Follower: the trace is that of the chosen image.
+func (r *Reconciler) Follow(p *imagev1.ImagePolicy) telemetry.Revision {
+	if p.Status.LatestRef == nil {
+		return telemetry.Revision{}
+	}
+	return telemetry.Revision{Name: p.Status.LatestRef.String()}
 }
 
 // Finalize has nothing to undo.

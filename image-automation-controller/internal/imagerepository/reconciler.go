@@ -20,6 +20,7 @@ import (
 	"github.com/weirhq/weir/internal/loop"
 	"github.com/weirhq/weir/internal/process"
 	"github.com/weirhq/weir/internal/registry"
+	"github.com/weirhq/weir/internal/telemetry"
 )
 
 // latestTags is how many tags status shows.
@@ -56,6 +57,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, repo *imagev1.ImageRepositor
 	if err != nil {
 		return loop.Done{}, Classify(err)
 	}
+	telemetry.Enter(ctx, telemetry.Scan)
 	loop.Progress(ctx, fmt.Sprintf("scanning %q", repo.Spec.Image))
 	found, err := r.Registry.Tags(ctx, access)
 	if err != nil {
@@ -78,6 +80,14 @@ func (r *Reconciler) Reconcile(ctx context.Context, repo *imagev1.ImageRepositor
 		LatestTags: latest(tags),
 	}
 	return loop.Done{Message: fmt.Sprintf("successful scan: found %d tags with checksum %s", set.Count, set.Digest)}, nil
+}
+
+// Follow implements loop.Follower: a set of tags is the revision of an image.
+func (r *Reconciler) Follow(repo *imagev1.ImageRepository) telemetry.Revision {
+	if repo.Status.LastScanResult == nil {
+		return telemetry.Revision{}
+	}
+	return telemetry.Revision{Name: repo.Status.CanonicalImageName, Digest: repo.Status.LastScanResult.Revision}
 }
 
 // Finalize forgets the tags.

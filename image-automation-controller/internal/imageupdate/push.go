@@ -12,6 +12,7 @@ import (
 	"github.com/weirhq/weir/image-automation-controller/internal/commitmessage"
 	"github.com/weirhq/weir/image-automation-controller/internal/marker"
 	"github.com/weirhq/weir/image-automation-controller/internal/signing"
+	"github.com/weirhq/weir/internal/telemetry"
 )
 
 // attempts is how often an update is made anew because the branch moved.
@@ -59,6 +60,7 @@ func (t *task) run(ctx context.Context) (result, error) {
 // try does one round: poll, fetch, edit, commit, push.
 func (t *task) try(ctx context.Context) (result, error) {
 	ctx = gitrepo.Fresh(ctx) // an answer from before the last push would only fail the next
+	telemetry.Enter(ctx, telemetry.Fetch)
 	source, err := t.repo.Poll(ctx, t.plan.Checkout)
 	if err != nil {
 		return result{}, err
@@ -79,6 +81,7 @@ func (t *task) try(ctx context.Context) (result, error) {
 	if t.plan.Branch == "" && t.known == source.String() {
 		return r, nil // the refspecs have this update already
 	}
+	telemetry.Enter(ctx, telemetry.Edit)
 	u, err := t.edit(ctx, base)
 	if err != nil || len(u.Edits) == 0 {
 		return r, err
@@ -87,6 +90,7 @@ func (t *task) try(ctx context.Context) (result, error) {
 	if err != nil {
 		return r, err
 	}
+	telemetry.Enter(ctx, telemetry.Commit)
 	author := t.auto.Spec.GitSpec.Commit.Author
 	who := gitrepo.Signature{Name: author.Name, Email: author.Email, When: t.now()}
 	commit, err := t.repo.Commit(ctx, base, u.Edits, gitrepo.CommitOptions{Author: who, Committer: who, Message: r.Message, Sign: t.sign})
