@@ -12,9 +12,11 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	notificationv1beta3 "github.com/weirhq/weir/api/notification/v1beta3"
 	"github.com/weirhq/weir/internal/process"
+	"github.com/weirhq/weir/internal/telemetry"
 	"github.com/weirhq/weir/notification-controller/internal/alert"
 	"github.com/weirhq/weir/notification-controller/internal/delivery"
 	"github.com/weirhq/weir/notification-controller/internal/intake"
@@ -45,6 +47,10 @@ func (o *options) notifications(ctx context.Context, env *process.Env) error {
 		return err
 	}
 	n.queue = queue
+	env.State.Add("delivery", func() any { return queue.State() })
+	if err := metrics.Registry.Register(queue); err != nil {
+		return err
+	}
 	ready, err := n.watch(ctx)
 	if err != nil {
 		return err
@@ -58,7 +64,7 @@ func (o *options) notifications(ctx context.Context, env *process.Env) error {
 
 // loader prepares the senders of Providers.
 func (o *options) loader(c client.Client, warn func(types.NamespacedName, string, string)) (*provider.Loader, error) {
-	tokens, err := cache.NewTokenCache(o.tokenCacheSize, cache.WithMaxDuration(o.tokenCacheDuration))
+	tokens, err := cache.NewTokenCache(o.tokenCacheSize, append(telemetry.TokenCache("provider"), cache.WithMaxDuration(o.tokenCacheDuration))...)
 	if err != nil {
 		return nil, fmt.Errorf("--token-cache-max-size: %w", err)
 	}
@@ -96,7 +102,7 @@ func (n *notifier) watch(ctx context.Context) (func(context.Context) error, erro
 		return nil, fmt.Errorf("watching providers: %w", err)
 	}
 	changed := func(p *notificationv1beta3.Provider) { n.queue.Wake(client.ObjectKeyFromObject(p)) }
-	providersIn, err := providers.AddEventHandler(handler(changed, n.courier.Forget))
+	providersIn, err := providers.AddEventHandler(handler(changed, n.forget))
 	if err != nil {
 		return nil, fmt.Errorf("watching providers: %w", err)
 	}
@@ -106,6 +112,12 @@ func (n *notifier) watch(ctx context.Context) (func(context.Context) error, erro
 		}
 		return nil
 	}, nil
+}
+
+// forget drops what is kept of a Provider that is gone.
+func (n *notifier) forget(key types.NamespacedName) {
+	n.courier.Forget(key)
+	telemetry.Forget(telemetry.Object{Kind: notificationv1beta3.ProviderKind, Namespace: key.Namespace, Name: key.Name})
 }
 
 func (n *notifier) put(a *notificationv1beta3.Alert) {

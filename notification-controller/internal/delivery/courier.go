@@ -63,7 +63,9 @@ func (c *Courier) Send(ctx context.Context, job *Job) error {
 	if err != nil {
 		return err
 	}
+	begun := time.Now()
 	err = sender.Send(ctx, a, &job.Event)
+	told(p, &job.Event, begun, err)
 	if err != nil {
 		c.Forget(job.Provider)
 		return fmt.Errorf("provider %q: %w", p.Name, err)

@@ -28,6 +28,7 @@ const patience = 3
 // entry is what memory holds of a job.
 type entry struct {
 	id       uint64
+	accepted time.Time
 	size     int64
 	class    int
 	lane     *lane

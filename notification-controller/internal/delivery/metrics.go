@@ -22,4 +22,7 @@ func counter(name, help string) prometheus.Counter {
 
 func init() {
 	metrics.Registry.MustRegister(accepted, delivered, retried, failed, waiting, dropped)
+	for _, class := range classNames {
+		dropped.WithLabelValues(class) // a series that begins at 1 has no increase
+	}
 }

@@ -185,7 +185,7 @@ func (q *Queue) Start(ctx context.Context) error {
 
 // insert makes the entry of a job. The lock is held, or q is not shared yet.
 func (q *Queue) insert(id uint64, size int, j *Job) *entry {
-	e := &entry{id: id, size: int64(size), class: classInfo}
+	e := &entry{id: id, accepted: j.Accepted, size: int64(size), class: classInfo}
 	if j.Event.Severity == eventv1.EventSeverityError {
 		e.class = classError
 	}
