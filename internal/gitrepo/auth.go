@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"strings"
 	"sync"
@@ -26,8 +27,8 @@ type Auth struct {
 	IdentityPassphrase string
 	KnownHosts         []byte // known_hosts of OpenSSH; required for SSH
 
-	// Proxy is the HTTP proxy to go through, with its user and password; nil means
-	// as the environment says. Not for SSH.
+	// Proxy is the proxy to go through, an http, https or socks5 URL with its user
+	// and password; nil means as the environment says.
 	Proxy *url.URL
 
 	CA                    []byte // PEM; replaces the system's authorities
@@ -93,10 +94,10 @@ func (a Auth) check(addr address) error {
 	fail := func(format string, args ...any) error {
 		return fmt.Errorf("credentials of %s: %w: %s", addr, ErrAuth, fmt.Sprintf(format, args...))
 	}
+	if err := checkProxy(a.Proxy); err != nil {
+		return err
+	}
 	if addr.scheme == "ssh" {
-		if a.Proxy != nil {
-			return fmt.Errorf("%w: %s: SSH does not go through a proxy: use https", ErrURL, addr)
-		}
 		if len(a.Identity) == 0 {
 			return fail("key %q is missing: SSH needs a private key", "identity")
 		}
@@ -191,6 +192,16 @@ func (a Auth) tls() (*tls.Config, error) {
 		cfg.Certificates = []tls.Certificate{pair}
 	}
 	return cfg, nil
+}
+
+// Transport returns a round tripper with the TLS settings and the proxy of a, but
+// without its credentials: for asking who gives them.
+func (a Auth) Transport() (*http.Transport, error) {
+	cfg, err := a.tls()
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrAuth, err)
+	}
+	return newRoundTripper(cfg, a.Proxy), nil
 }
 
 // digest is a keyed hash of some of the fields: equal where they are equal,

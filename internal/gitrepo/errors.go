@@ -46,6 +46,9 @@ func (b *busy) Error() string { return fmt.Sprintf("%v: %s", ErrUnreachable, b.s
 
 func (b *busy) Unwrap() error { return ErrUnreachable }
 
+// Busy is an error of a server that asked to be left alone, see RetryAfter.
+func Busy(status string, after time.Duration) error { return &busy{status: status, after: after} }
+
 // RetryAfter is how long the server asked to be left alone (Retry-After of a
 // 429 or 503 answer); 0 when it did not.
 func RetryAfter(err error) time.Duration {

@@ -27,8 +27,13 @@ type sshTransport struct {
 }
 
 func (t *sshTransport) open(ctx context.Context, service string) (session, error) {
-	conn, err := (&net.Dialer{Timeout: 30 * time.Second}).DialContext(ctx, "tcp", t.addr.dialAddress())
-	if err != nil {
+	conn, err := dialSSH(ctx, t.auth.Proxy, t.addr.dialAddress())
+	if ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	if errors.Is(err, ErrAuth) {
+		return nil, err
+	} else if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
 	s := &sshSession{ctx: ctx, done: make(chan struct{})}
