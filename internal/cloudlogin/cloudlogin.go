@@ -1,5 +1,5 @@
-// Package cloudlogin logs in to the registries of cloud providers with the workload
-// identity of this program or of a service account.
+// Package cloudlogin logs in to the registries and Git servers of cloud providers
+// with the workload identity of this program or of a service account.
 //
 // The protocols are those of the providers' own libraries. What is decided here
 // is to whom a token may go: only to a host that belongs to the provider, whatever
@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"net/url"
 	"regexp"
+	"sync"
 	"time"
 
 	"github.com/fluxcd/pkg/auth"
@@ -30,6 +31,8 @@ import (
 var (
 	// ErrRegistry is wrapped when a registry is not one of the provider's.
 	ErrRegistry = errors.New("registry")
+	// ErrRepository is wrapped when a Git repository is not one of the provider's.
+	ErrRepository = errors.New("repository")
 	// ErrLogin is wrapped when a provider gives no credentials.
 	ErrLogin = errors.New("login")
 	// ErrGate is returned when a service account is named and the feature gate
@@ -64,8 +67,11 @@ type Request struct {
 // Logins keeps credentials until shortly before they expire. It is safe for
 // concurrent use.
 type Logins struct {
-	client client.Client
+	o      Options
 	tokens *cache.TokenCache
+
+	mu      sync.Mutex
+	proxied map[string]*cache.TokenCache // by namespace
 }
 
 // Options of Logins.
@@ -83,11 +89,34 @@ func New(o Options) (*Logins, error) {
 	if o.MaxDuration <= 0 {
 		o.MaxDuration = time.Hour
 	}
-	tokens, err := cache.NewTokenCache(o.MaxTokens, append(telemetry.TokenCache("registry"), cache.WithMaxDuration(o.MaxDuration))...)
-	if err != nil {
-		return nil, err
+	l := &Logins{o: o, proxied: map[string]*cache.TokenCache{}}
+	var err error
+	l.tokens, err = l.newCache(telemetry.TokenCache("registry")...)
+	return l, err
+}
+
+func (l *Logins) newCache(o ...cache.Options) (*cache.TokenCache, error) {
+	return cache.NewTokenCache(l.o.MaxTokens, append(o, cache.WithMaxDuration(l.o.MaxDuration))...)
+}
+
+// cache returns where the credentials of i are kept. A cache is locked while a
+// credential is made, so one that comes through a proxy, which can be slow as it
+// likes and is named by a tenant, is kept apart from those of other namespaces.
+func (l *Logins) cache(i Identity) (*cache.TokenCache, error) {
+	if i.Proxy == nil {
+		return l.tokens, nil
 	}
-	return &Logins{client: o.Client, tokens: tokens}, nil
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	c := l.proxied[i.Namespace]
+	if c == nil {
+		var err error
+		if c, err = l.newCache(); err != nil {
+			return nil, err
+		}
+		l.proxied[i.Namespace] = c
+	}
+	return c, nil
 }
 
 // Get returns credentials for the registry of r. Errors wrap ErrRegistry, ErrLogin
@@ -100,18 +129,9 @@ func (l *Logins) Get(ctx context.Context, r Request) (authn.AuthConfig, error) {
 	if host := r.Repository.RegistryStr(); !p.hosts.MatchString(host) {
 		return authn.AuthConfig{}, fmt.Errorf("%w %q is not one of the provider %q", ErrRegistry, host, r.Provider)
 	}
-	options := []auth.Option{
-		auth.WithClient(l.client), auth.WithServiceAccountNamespace(r.Namespace),
-		auth.WithCache(*l.tokens, cache.InvolvedObject{Kind: r.Kind, Namespace: r.Namespace, Name: r.Name, Operation: cache.OperationReconcile}),
-	}
-	if r.ServiceAccount != "" {
-		if !auth.IsObjectLevelWorkloadIdentityEnabled() {
-			return authn.AuthConfig{}, ErrGate
-		}
-		options = append(options, auth.WithServiceAccountName(r.ServiceAccount))
-	}
-	if r.Proxy != nil {
-		options = append(options, auth.WithProxyURL(*r.Proxy))
+	options, err := l.Options(Identity{Kind: r.Kind, Namespace: r.Namespace, Name: r.Name, ServiceAccount: r.ServiceAccount, Proxy: r.Proxy})
+	if err != nil {
+		return authn.AuthConfig{}, err
 	}
 	credentials, err := auth.GetArtifactRegistryCredentials(ctx, p, r.Repository.Name(), options...)
 	if err != nil {

@@ -1,135 +1,33 @@
 package cloudlogin
 
 import (
-	"bufio"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/base64"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"io"
 	"log"
-	"math/big"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"os"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
+
+	"github.com/weirhq/weir/internal/cloudlogin/cloudtest"
 )
 
-// authority signs for every host of the stand-ins. The programs' libraries trust
-// it because it is the system's only one.
-var authority struct {
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-}
-
 func TestMain(m *testing.M) {
-	if err := trustOurselves(); err != nil {
+	undo, err := cloudtest.Trust()
+	if err != nil {
 		log.Fatal(err)
 	}
 	code := m.Run()
-	os.Remove(os.Getenv("SSL_CERT_FILE"))
+	undo()
 	os.Exit(code)
-}
-
-func trustOurselves() (err error) {
-	if authority.key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
-		return err
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, IsCA: true, BasicConstraintsValid: true,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageCertSign}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, authority.key.Public(), authority.key)
-	if err != nil {
-		return err
-	}
-	if authority.cert, err = x509.ParseCertificate(der); err != nil {
-		return err
-	}
-	f, err := os.CreateTemp("", "authority-*.pem")
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if err := pem.Encode(f, &pem.Block{Type: "CERTIFICATE", Bytes: der}); err != nil {
-		return err
-	}
-	return errors.Join(os.Setenv("SSL_CERT_FILE", f.Name()), os.Setenv("SSL_CERT_DIR", os.DevNull))
-}
-
-// internet is a proxy behind which handlers stand for hosts.
-type internet struct {
-	hosts map[string]http.HandlerFunc
-
-	mu    sync.Mutex
-	asked []string
-}
-
-func (n *internet) start(t *testing.T) *url.URL {
-	t.Helper()
-	s := httptest.NewServer(n)
-	t.Cleanup(s.Close)
-	u, err := url.Parse(s.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return u
-}
-
-// ServeHTTP answers CONNECT, and then for the host that was asked for.
-func (n *internet) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	host := r.URL.Hostname()
-	handler, found := n.hosts[host]
-	n.mu.Lock()
-	n.asked = append(n.asked, host)
-	n.mu.Unlock()
-	if r.Method != http.MethodConnect || !found {
-		http.Error(w, "no such host", http.StatusBadGateway)
-		return
-	}
-	conn, _, err := http.NewResponseController(w).Hijack()
-	if err != nil {
-		return
-	}
-	defer conn.Close()
-	if _, err := io.WriteString(conn, "HTTP/1.1 200 OK\r\n\r\n"); err != nil {
-		return
-	}
-	certificate, err := certificateOf(host)
-	if err != nil {
-		return
-	}
-	secure := tls.Server(conn, &tls.Config{Certificates: []tls.Certificate{certificate}})
-	in := bufio.NewReader(secure)
-	request, err := http.ReadRequest(in)
-	if err != nil {
-		return
-	}
-	answer := httptest.NewRecorder()
-	handler(answer, request)
-	result := answer.Result()
-	result.Close = true // one request a connection is enough here
-	_ = result.Write(secure)
-}
-
-func certificateOf(host string) (tls.Certificate, error) {
-	template := &x509.Certificate{SerialNumber: big.NewInt(time.Now().UnixNano()), DNSNames: []string{host},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, template, authority.cert, authority.key.Public(), authority.key)
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: authority.key}, err
 }
 
 // login logs in, and again: the second time the first answer must do.
@@ -161,7 +59,7 @@ func TestAWS(t *testing.T) {
 	t.Setenv("AWS_CA_BUNDLE", "")
 	t.Setenv("AWS_SESSION_TOKEN", "")
 	calls := 0
-	n := &internet{hosts: map[string]http.HandlerFunc{"api.ecr.eu-west-1.amazonaws.com": func(w http.ResponseWriter, r *http.Request) {
+	n := &cloudtest.Internet{Hosts: map[string]http.HandlerFunc{"api.ecr.eu-west-1.amazonaws.com": func(w http.ResponseWriter, r *http.Request) {
 		calls++
 		if !strings.HasPrefix(r.Header.Get("Authorization"), "AWS4-HMAC-SHA256 Credential=AKIATEST/") || !strings.HasSuffix(r.Header.Get("X-Amz-Target"), ".GetAuthorizationToken") {
 			w.WriteHeader(http.StatusForbidden)
@@ -171,7 +69,7 @@ func TestAWS(t *testing.T) {
 		fmt.Fprintf(w, `{"authorizationData":[{"authorizationToken":%q,"expiresAt":%d}]}`,
 			base64.StdEncoding.EncodeToString([]byte("AWS:ecr-password")), time.Now().Add(12*time.Hour).Unix())
 	}}}
-	got, err := login(t, Request{Provider: "aws", Proxy: n.start(t)}, "123456789012.dkr.ecr.eu-west-1.amazonaws.com/app")
+	got, err := login(t, Request{Provider: "aws", Proxy: n.Start(t)}, "123456789012.dkr.ecr.eu-west-1.amazonaws.com/app")
 	if err != nil || got != (authn.AuthConfig{Username: "AWS", Password: "ecr-password"}) {
 		t.Errorf("got %+v, %v", got, err)
 	}
@@ -225,7 +123,7 @@ func TestAzure(t *testing.T) {
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(v)
 	}
-	n := &internet{hosts: map[string]http.HandlerFunc{
+	n := &cloudtest.Internet{Hosts: map[string]http.HandlerFunc{
 		"login.microsoftonline.com": func(w http.ResponseWriter, r *http.Request) {
 			switch {
 			case strings.HasSuffix(r.URL.Path, "/discovery/instance"):
@@ -249,9 +147,9 @@ func TestAzure(t *testing.T) {
 			answer(w, map[string]any{"refresh_token": refresh})
 		},
 	}}
-	got, err := login(t, Request{Provider: "azure", Proxy: n.start(t)}, "team.azurecr.io/app")
+	got, err := login(t, Request{Provider: "azure", Proxy: n.Start(t)}, "team.azurecr.io/app")
 	if err != nil || got.Password+got.IdentityToken != refresh {
-		t.Errorf("got %+v, %v; asked %q", got, err, n.asked)
+		t.Errorf("got %+v, %v; asked %q", got, err, n.Asked())
 	}
 	if exchanges != 1 {
 		t.Errorf("two logins cost %d exchanges, want 1", exchanges)
@@ -264,12 +162,12 @@ func TestRefused(t *testing.T) {
 	t.Setenv("AWS_ACCESS_KEY_ID", "AKIATEST")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "secret-access-key")
 	t.Setenv("AWS_CA_BUNDLE", "")
-	n := &internet{hosts: map[string]http.HandlerFunc{"api.ecr.eu-west-1.amazonaws.com": func(w http.ResponseWriter, _ *http.Request) {
+	n := &cloudtest.Internet{Hosts: map[string]http.HandlerFunc{"api.ecr.eu-west-1.amazonaws.com": func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/x-amz-json-1.1")
 		w.WriteHeader(http.StatusBadRequest)
 		fmt.Fprint(w, `{"__type":"AccessDeniedException","message":"not authorized to perform ecr:GetAuthorizationToken"}`)
 	}}}
-	_, err := login(t, Request{Provider: "aws", Proxy: n.start(t)}, "123456789012.dkr.ecr.eu-west-1.amazonaws.com/app")
+	_, err := login(t, Request{Provider: "aws", Proxy: n.Start(t)}, "123456789012.dkr.ecr.eu-west-1.amazonaws.com/app")
 	if !errors.Is(err, ErrLogin) || !strings.Contains(err.Error(), "ecr:GetAuthorizationToken") || strings.Contains(err.Error(), "secret-access-key") {
 		t.Errorf("got %v", err)
 	}

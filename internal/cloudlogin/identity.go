@@ -21,9 +21,13 @@ type Identity struct {
 // Options returns the options for auth.GetAccessToken, which then keeps tokens
 // where l does. Errors are ErrGate.
 func (l *Logins) Options(i Identity) ([]auth.Option, error) {
+	tokens, err := l.cache(i)
+	if err != nil {
+		return nil, err
+	}
 	options := []auth.Option{
-		auth.WithClient(l.client), auth.WithServiceAccountNamespace(i.Namespace),
-		auth.WithCache(*l.tokens, cache.InvolvedObject{Kind: i.Kind, Namespace: i.Namespace, Name: i.Name, Operation: cache.OperationReconcile}),
+		auth.WithClient(l.o.Client), auth.WithServiceAccountNamespace(i.Namespace),
+		auth.WithCache(*tokens, cache.InvolvedObject{Kind: i.Kind, Namespace: i.Namespace, Name: i.Name, Operation: cache.OperationReconcile}),
 	}
 	if i.ServiceAccount != "" {
 		if !auth.IsObjectLevelWorkloadIdentityEnabled() {
