@@ -35,6 +35,7 @@ import (
 	"github.com/weirhq/weir/image-automation-controller/internal/imageupdate"
 	"github.com/weirhq/weir/image-automation-controller/internal/tagdb"
 	"github.com/weirhq/weir/internal/events"
+	"github.com/weirhq/weir/internal/gitauth"
 	"github.com/weirhq/weir/internal/gitrepo"
 	"github.com/weirhq/weir/internal/gitserver"
 	"github.com/weirhq/weir/internal/loop"
@@ -114,7 +115,7 @@ func newLab(t *testing.T, o labOptions) *lab {
 		NoCrossNamespaceRefs: o.noCrossNamespace, RequeueDependency: env.RequeueDependency,
 	})
 	l.automations = loop.New(env, &imageupdate.Reconciler{
-		Client: l.c, Live: l.c, Git: pool, Now: time.Now, NoCrossNamespaceRefs: o.noCrossNamespace, ForcePush: !o.noForce,
+		Client: l.c, Live: l.c, Git: pool, Auth: gitauth.New(gitauth.Options{Secrets: l.c}), Now: time.Now, NoCrossNamespaceRefs: o.noCrossNamespace, ForcePush: !o.noForce,
 	})
 	l.create(&corev1.Secret{ObjectMeta: l.meta("registry"), Type: corev1.SecretTypeDockerConfigJson, Data: dockerConfig(l.registry.host, password)})
 	l.create(&corev1.Secret{ObjectMeta: l.meta("git"), Data: map[string][]byte{"username": []byte(user), "password": []byte(password)}})

@@ -16,6 +16,9 @@ import (
 	"github.com/weirhq/weir/image-automation-controller/internal/imagerepository"
 	"github.com/weirhq/weir/image-automation-controller/internal/imageupdate"
 	"github.com/weirhq/weir/image-automation-controller/internal/tagdb"
+	"github.com/weirhq/weir/internal/cloudlogin"
+	"github.com/weirhq/weir/internal/gitauth"
+	"github.com/weirhq/weir/internal/githubapp"
 	"github.com/weirhq/weir/internal/gitrepo"
 	"github.com/weirhq/weir/internal/process"
 	"github.com/weirhq/weir/internal/registry"
@@ -29,12 +32,14 @@ const gitForcePushBranch = "GitForcePushBranch"
 type options struct {
 	storage               string
 	kexAlgos, hostKeyAlgo []string
+	tokens                cloudlogin.Flags
 }
 
 func (o *options) bind(fs *pflag.FlagSet) {
 	fs.StringVar(&o.storage, "storage-path", "/data", "The folder for tags and Git mirrors. It may be emptied while the program is down.")
 	fs.StringSliceVar(&o.kexAlgos, "ssh-kex-algos", nil, "The key exchange algorithms for SSH, in order of preference; empty means the default list.")
 	fs.StringSliceVar(&o.hostKeyAlgo, "ssh-hostkey-algos", nil, "The host key algorithms for SSH, in order of preference; empty means the default list.")
+	o.tokens.Bind(fs)
 }
 
 func main() {
@@ -50,7 +55,7 @@ func main() {
 			// The object database makes the next three pointless: they choose
 			// between ways to clone. FluxStorage chooses a tag store.
 			"GitShallowClone": true, "GitAllBranchReferences": true, "GitSparseCheckout": false, "FluxStorage": true,
-			"CacheSecretsAndConfigMaps": false,
+			"CacheSecretsAndConfigMaps": false, cloudlogin.Gate: false,
 		},
 		Setup: o.setup,
 	})
@@ -74,5 +79,13 @@ func (o *options) setup(ctx context.Context, env *process.Env) error {
 	if err := imagepolicy.Setup(ctx, env, client, tags); err != nil {
 		return err
 	}
-	return imageupdate.Setup(env, mirrors, env.Enabled(gitForcePushBranch))
+	logins, err := o.tokens.Logins(env)
+	if err != nil {
+		return err
+	}
+	auth := gitauth.New(gitauth.Options{
+		Secrets: env.Manager.GetAPIReader(), Logins: logins,
+		Apps: githubapp.NewTokens(githubapp.TokensOptions{Max: o.tokens.MaxTokens, MaxDuration: o.tokens.MaxDuration}),
+	})
+	return imageupdate.Setup(env, mirrors, auth, env.Enabled(gitForcePushBranch))
 }

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/fluxcd/pkg/auth"
 	"github.com/spf13/pflag"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -17,6 +16,8 @@ import (
 	sourcev1 "github.com/weirhq/weir/api/source/v1"
 	"github.com/weirhq/weir/internal/artifact"
 	"github.com/weirhq/weir/internal/cloudlogin"
+	"github.com/weirhq/weir/internal/gitauth"
+	"github.com/weirhq/weir/internal/githubapp"
 	"github.com/weirhq/weir/internal/gitrepo"
 	"github.com/weirhq/weir/internal/process"
 	"github.com/weirhq/weir/internal/registry"
@@ -34,8 +35,7 @@ type options struct {
 	retentionRecords                         int
 	digestAlgo                               string
 	kexAlgos, hostKeyAlgos                   []string
-	tokenCacheSize                           int
-	tokenCacheDuration                       time.Duration
+	tokens                                   cloudlogin.Flags
 	helm                                     helmOptions
 }
 
@@ -48,8 +48,7 @@ func (o *options) bind(fs *pflag.FlagSet) {
 	fs.StringVar(&o.digestAlgo, "artifact-digest-algo", "sha256", "The digest algorithm of artifacts: sha1, sha256, sha384, sha512 or blake3.")
 	fs.StringSliceVar(&o.kexAlgos, "ssh-kex-algos", nil, "The key exchange algorithms offered to SSH servers, by preference; the library's by default.")
 	fs.StringSliceVar(&o.hostKeyAlgos, "ssh-hostkey-algos", nil, "The host key algorithms accepted of SSH servers, by preference; the library's by default.")
-	fs.IntVar(&o.tokenCacheSize, "token-cache-max-size", 100, "How many credentials of cloud providers are kept.")
-	fs.DurationVar(&o.tokenCacheDuration, "token-cache-max-duration", time.Hour, "How long a credential of a cloud provider is used; an hour at the most.")
+	o.tokens.Bind(fs)
 	o.helm.bind(fs)
 }
 
@@ -67,7 +66,7 @@ func main() {
 		Concurrent:  2,
 		AddToScheme: []func(*runtime.Scheme) error{sourcev1.AddToScheme},
 		Kinds:       []client.Object{&sourcev1.GitRepository{}, &sourcev1.OCIRepository{}, &sourcev1.Bucket{}, &sourcev1.HelmRepository{}, &sourcev1.HelmChart{}},
-		Gates:       map[string]bool{auth.FeatureGateObjectLevelWorkloadIdentity: false},
+		Gates:       map[string]bool{cloudlogin.Gate: false},
 		Flags:       o.bind,
 		Setup:       o.setup,
 	})
@@ -101,14 +100,18 @@ func (o *options) setup(ctx context.Context, env *process.Env) error {
 	if err := env.Manager.Add(fileserver.New(o.storageAddr, store.Handler(), env.Log.WithName("file-server"))); err != nil {
 		return err
 	}
-	err = gitrepository.New(gitrepository.Options{
-		Client: env.Manager.GetClient(), Recorder: env.Recorder, Store: store, Fetcher: fetcher, Mirrors: mirrors,
-		RequeueDependency: env.RequeueDependency,
-	}).Setup(ctx, env)
+	logins, err := o.tokens.Logins(env)
 	if err != nil {
 		return err
 	}
-	logins, err := o.logins(env)
+	err = gitrepository.New(gitrepository.Options{
+		Client: env.Manager.GetClient(), Recorder: env.Recorder, Store: store, Fetcher: fetcher, Mirrors: mirrors,
+		Auth: gitauth.New(gitauth.Options{
+			Secrets: env.Manager.GetClient(), Logins: logins,
+			Apps: githubapp.NewTokens(githubapp.TokensOptions{Max: o.tokens.MaxTokens, MaxDuration: o.tokens.MaxDuration}),
+		}),
+		RequeueDependency: env.RequeueDependency,
+	}).Setup(ctx, env)
 	if err != nil {
 		return err
 	}
@@ -127,19 +130,6 @@ func (o *options) setup(ctx context.Context, env *process.Env) error {
 		return err
 	}
 	return o.helm.setup(ctx, env, store, fetcher, logins)
-}
-
-// logins prepares logging in with workload identities. Its client has no cache:
-// one of all service accounts would be for a few of them.
-func (o *options) logins(env *process.Env) (*cloudlogin.Logins, error) {
-	if env.Enabled(auth.FeatureGateObjectLevelWorkloadIdentity) {
-		auth.EnableObjectLevelWorkloadIdentity()
-	}
-	direct, err := client.New(env.Manager.GetConfig(), client.Options{Scheme: env.Manager.GetScheme()})
-	if err != nil {
-		return nil, err
-	}
-	return cloudlogin.New(cloudlogin.Options{Client: direct, MaxTokens: o.tokenCacheSize, MaxDuration: o.tokenCacheDuration})
 }
 
 // advertised returns the host[:port] that goes into the URLs of artifacts.

@@ -26,6 +26,7 @@ import (
 	"github.com/weirhq/weir/image-automation-controller/internal/commitmessage"
 	"github.com/weirhq/weir/image-automation-controller/internal/marker"
 	"github.com/weirhq/weir/image-automation-controller/internal/signing"
+	"github.com/weirhq/weir/internal/gitauth"
 	"github.com/weirhq/weir/internal/gitrepo"
 	"github.com/weirhq/weir/internal/loop"
 	"github.com/weirhq/weir/internal/secrets"
@@ -39,6 +40,7 @@ type Reconciler struct {
 	Client client.Reader // GitRepositories and ImagePolicies, from the cache
 	Live   client.Reader // Secrets
 	Git    *gitrepo.Pool
+	Auth   *gitauth.Reader
 	Now    func() time.Time
 	// NoCrossNamespaceRefs forbids sources of other namespaces.
 	NoCrossNamespaceRefs bool
@@ -182,16 +184,13 @@ func (r *Reconciler) policies(ctx context.Context, auto *imagev1.ImageUpdateAuto
 
 // open finds the mirror of the source for the credentials it names.
 func (r *Reconciler) open(ctx context.Context, source *sourcev1.GitRepository) (*gitrepo.Repo, error) {
-	var data map[string][]byte
-	if ref := source.Spec.SecretRef; ref != nil {
-		secret, err := secrets.Get(ctx, r.Live, source.Namespace, ref.Name)
-		if err != nil {
-			return nil, loop.Retry(imagev1.SourceManagerFailedReason, fmt.Errorf("spec.secretRef of the GitRepository \"%s/%s\": %w", source.Namespace, source.Name, err))
-		}
-		data = secret.Data
-	}
-	auth, err := gitrepo.ParseAuth(source.Spec.URL, data)
-	if err != nil {
+	auth, err := r.Auth.Auth(ctx, source)
+	switch {
+	case errors.Is(err, gitauth.ErrGate):
+		return nil, loop.Stall(meta.FeatureGateDisabledReason, fmt.Errorf("the GitRepository \"%s/%s\": %w", source.Namespace, source.Name, err))
+	case err != nil && gitrepo.RetryAfter(err) > 0:
+		return nil, loop.RetryAfter(imagev1.SourceManagerFailedReason, gitrepo.RetryAfter(err), fmt.Errorf("the GitRepository \"%s/%s\": %w", source.Namespace, source.Name, err))
+	case err != nil:
 		return nil, loop.Retry(imagev1.SourceManagerFailedReason, fmt.Errorf("the GitRepository \"%s/%s\": %w", source.Namespace, source.Name, err))
 	}
 	repo, err := r.Git.Open(source.Spec.URL, auth)

@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	imagev1 "github.com/weirhq/weir/api/image/v1"
+	"github.com/weirhq/weir/internal/gitauth"
 	"github.com/weirhq/weir/internal/gitrepo"
 	"github.com/weirhq/weir/internal/loop"
 	"github.com/weirhq/weir/internal/process"
@@ -26,9 +27,9 @@ import (
 const debounce = 100 * time.Millisecond
 
 // Setup registers the kind with env's manager.
-func Setup(env *process.Env, git *gitrepo.Pool, forcePush bool) error {
+func Setup(env *process.Env, git *gitrepo.Pool, auth *gitauth.Reader, forcePush bool) error {
 	r := &Reconciler{
-		Client: env.Manager.GetClient(), Live: env.Manager.GetAPIReader(), Git: git, Now: time.Now,
+		Client: env.Manager.GetClient(), Live: env.Manager.GetAPIReader(), Git: git, Auth: auth, Now: time.Now,
 		NoCrossNamespaceRefs: env.NoCrossNamespaceRefs, ForcePush: forcePush,
 	}
 	return ctrl.NewControllerManagedBy(env.Manager).

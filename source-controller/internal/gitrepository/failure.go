@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
+
+	"github.com/fluxcd/pkg/apis/meta"
 
 	sourcev1 "github.com/weirhq/weir/api/source/v1"
 	"github.com/weirhq/weir/internal/artifact"
+	"github.com/weirhq/weir/internal/gitauth"
 	"github.com/weirhq/weir/internal/gitrepo"
 	"github.com/weirhq/weir/internal/loop"
 )
@@ -27,7 +29,12 @@ var causes = []struct {
 	{errTagSignature, sourcev1.InvalidTagSignatureReason, false, true},
 	{errNoTag, sourcev1.InvalidGitObjectReason, false, true},
 	{gitrepo.ErrEmpty, sourcev1.EmptyGitRepositoryReason, false, false},
-	{errProxy, sourcev1.AuthenticationFailedReason, false, false},
+	{gitauth.ErrSpec, sourcev1.InvalidProviderConfigurationReason, true, false},
+	{gitauth.ErrProvider, sourcev1.InvalidProviderConfigurationReason, false, false},
+	{gitauth.ErrGate, meta.FeatureGateDisabledReason, true, false},
+	{gitauth.ErrSecret, sourcev1.AuthenticationFailedReason, false, false},
+	{gitauth.ErrProxy, sourcev1.AuthenticationFailedReason, false, false},
+	{gitauth.ErrLogin, sourcev1.AuthenticationFailedReason, false, false},
 	{gitrepo.ErrURL, sourcev1.URLInvalidReason, true, false},
 	{gitrepo.ErrAuth, sourcev1.AuthenticationFailedReason, false, false},
 	{gitrepo.ErrHostKey, sourcev1.AuthenticationFailedReason, false, false},
@@ -54,28 +61,15 @@ func failure(ctx context.Context, repo *sourcev1.GitRepository, err error) error
 		if c.stall {
 			return loop.Stall(c.reason, err)
 		}
-		return loop.Retry(c.reason, err)
+		return retry(c.reason, err)
 	}
-	if after := gitrepo.RetryAfter(err); after > 0 {
-		return loop.RetryAfter(sourcev1.GitOperationFailedReason, after, err)
-	}
-	return loop.Retry(sourcev1.GitOperationFailedReason, err)
+	return retry(sourcev1.GitOperationFailedReason, err)
 }
 
-// supported refuses fields that this version would have to ignore.
-func supported(spec *sourcev1.GitRepositorySpec) error {
-	refuse := func(reason, field, instead string) error {
-		return loop.Stall(reason, fmt.Errorf("%s is not supported by this version: %s", field, instead))
+// retry tries again when the server that err tells of lets us.
+func retry(reason string, err error) error {
+	if after := gitrepo.RetryAfter(err); after > 0 {
+		return loop.RetryAfter(reason, after, err)
 	}
-	switch {
-	case spec.Provider != "" && spec.Provider != sourcev1.GitProviderGeneric:
-		return refuse(sourcev1.InvalidProviderConfigurationReason, fmt.Sprintf("spec.provider %q", spec.Provider), "use \"generic\" with spec.secretRef")
-	case spec.ServiceAccountName != "":
-		return refuse(sourcev1.InvalidProviderConfigurationReason, "spec.serviceAccountName", "use spec.secretRef")
-	case spec.RecurseSubmodules:
-		return refuse(sourcev1.GitOperationFailedReason, "spec.recurseSubmodules", "use spec.include with a GitRepository for each submodule")
-	case spec.ProxySecretRef != nil && strings.HasPrefix(strings.ToLower(spec.URL), "ssh:"):
-		return refuse(sourcev1.GitOperationFailedReason, "spec.proxySecretRef with an SSH URL", "use an https URL")
-	}
-	return nil
+	return loop.Retry(reason, err)
 }

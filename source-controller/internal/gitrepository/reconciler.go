@@ -16,6 +16,7 @@ import (
 	sourcev1 "github.com/weirhq/weir/api/source/v1"
 	"github.com/weirhq/weir/internal/artifact"
 	"github.com/weirhq/weir/internal/events"
+	"github.com/weirhq/weir/internal/gitauth"
 	"github.com/weirhq/weir/internal/gitrepo"
 	"github.com/weirhq/weir/internal/loop"
 	"github.com/weirhq/weir/internal/telemetry"
@@ -31,6 +32,7 @@ type Options struct {
 	Store             *artifact.Store
 	Fetcher           *artifact.Fetcher // unpacks what is included
 	Mirrors           *gitrepo.Pool
+	Auth              *gitauth.Reader
 	RequeueDependency time.Duration // how long to wait for an included repository at the most
 }
 
@@ -47,8 +49,8 @@ func New(o Options) *Reconciler { return &Reconciler{o: o} }
 func (r *Reconciler) Reconcile(ctx context.Context, repo *sourcev1.GitRepository) (loop.Done, error) {
 	before := repo.Status.Artifact
 	r.checkStorage(repo)
-	if err := supported(&repo.Spec); err != nil {
-		return loop.Done{}, err
+	if repo.Spec.RecurseSubmodules {
+		return loop.Done{}, loop.Stall(sourcev1.GitOperationFailedReason, errors.New("spec.recurseSubmodules is not supported by this version: use spec.include with a GitRepository for each submodule"))
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout(repo), errTimeout)
 	defer cancel()
@@ -57,9 +59,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, repo *sourcev1.GitRepository
 	if err != nil {
 		return loop.Done{}, failure(ctx, repo, err)
 	}
-	remote, err := r.open(ctx, repo)
+	remote, _, err := r.open(ctx, repo)
 	if err != nil {
-		return loop.Done{}, err
+		return loop.Done{}, failure(ctx, repo, err)
 	}
 	telemetry.Enter(ctx, telemetry.Poll)
 	revision, err := remote.Poll(asked(ctx, repo), reference(repo.Spec.Reference))

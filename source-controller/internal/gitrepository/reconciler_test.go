@@ -159,11 +159,12 @@ func TestFailures(t *testing.T) {
 		}, sourcev1.VerificationError, []string{"spec.verify.secretRef", "keys"}, false},
 		"submodules": {func(s *sourcev1.GitRepositorySpec) { s.RecurseSubmodules = true }, sourcev1.GitOperationFailedReason, []string{"spec.recurseSubmodules"}, true},
 		"proxy":      {func(s *sourcev1.GitRepositorySpec) { s.ProxySecretRef = use("half") }, sourcev1.AuthenticationFailedReason, []string{"spec.proxySecretRef", "address"}, false},
-		"proxy and ssh": {func(s *sourcev1.GitRepositorySpec) {
-			s.ProxySecretRef, s.URL = use("half"), "ssh://git@127.0.0.1/app.git"
-		}, sourcev1.GitOperationFailedReason, []string{"spec.proxySecretRef"}, true},
-		"provider": {func(s *sourcev1.GitRepositorySpec) { s.Provider = "github" }, sourcev1.InvalidProviderConfigurationReason, []string{`spec.provider "github"`}, true},
-		"account":  {func(s *sourcev1.GitRepositorySpec) { s.Provider, s.ServiceAccountName = "aws", "x" }, sourcev1.InvalidProviderConfigurationReason, []string{"spec.provider"}, true},
+		"provider":   {func(s *sourcev1.GitRepositorySpec) { s.Provider, s.SecretRef = "github", nil }, sourcev1.InvalidProviderConfigurationReason, []string{`spec.provider "github"`}, true},
+		"app":        {func(s *sourcev1.GitRepositorySpec) { s.Provider = "github" }, sourcev1.InvalidProviderConfigurationReason, []string{"githubAppID"}, false},
+		"account": {func(s *sourcev1.GitRepositorySpec) {
+			s.Provider, s.ServiceAccountName, s.URL = "azure", "x", "https://dev.azure.com/a/_git/b"
+		}, meta.FeatureGateDisabledReason, []string{"ObjectLevelWorkloadIdentity"}, true},
+		"cloud": {func(s *sourcev1.GitRepositorySpec) { s.Provider = "aws" }, sourcev1.InvalidProviderConfigurationReason, []string{"AWS CodeCommit"}, true},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

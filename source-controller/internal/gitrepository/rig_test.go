@@ -23,7 +23,10 @@ import (
 	"github.com/weirhq/weir/api/duration"
 	sourcev1 "github.com/weirhq/weir/api/source/v1"
 	"github.com/weirhq/weir/internal/artifact"
+	"github.com/weirhq/weir/internal/cloudlogin"
 	"github.com/weirhq/weir/internal/events"
+	"github.com/weirhq/weir/internal/gitauth"
+	"github.com/weirhq/weir/internal/githubapp"
 	"github.com/weirhq/weir/internal/gitrepo"
 	"github.com/weirhq/weir/internal/gitserver"
 	"github.com/weirhq/weir/internal/loop"
@@ -86,7 +89,11 @@ func (g *rig) restart() {
 	if err != nil {
 		g.t.Fatal(err)
 	}
-	g.o = Options{Client: g.c, Recorder: g.env.Recorder, Store: store, Fetcher: fetcher, Mirrors: mirrors, RequeueDependency: time.Minute}
+	logins, err := cloudlogin.New(cloudlogin.Options{Client: g.c})
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	g.o = Options{Client: g.c, Recorder: g.env.Recorder, Store: store, Fetcher: fetcher, Mirrors: mirrors, Auth: gitauth.New(gitauth.Options{Secrets: g.c, Logins: logins, Apps: githubapp.NewTokens(githubapp.TokensOptions{})}), RequeueDependency: time.Minute}
 	g.r = loop.New[*sourcev1.GitRepository](g.env, New(g.o))
 }
 
