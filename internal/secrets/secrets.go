@@ -25,7 +25,7 @@ var ErrNotFound = errors.New("secret not found")
 var public = map[string]bool{
 	"username": true, "known_hosts": true, "identity.pub": true,
 	"ca.crt": true, "tls.crt": true, "caFile": true, "certFile": true,
-	"githubAppID": true, "githubAppInstallationID": true, "githubAppBaseURL": true,
+	"githubAppID": true, "githubAppInstallationID": true, "githubAppInstallationOwner": true, "githubAppBaseURL": true,
 }
 
 // Get returns the Secret and registers its values for redaction. The error

@@ -6,13 +6,17 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+
+	"github.com/fluxcd/pkg/auth"
+	"github.com/fluxcd/pkg/auth/azure"
 )
 
 // azureDevOps keeps commit statuses in a repository of Azure DevOps.
 // https://learn.microsoft.com/rest/api/azure/devops/git/statuses
 type azureDevOps struct {
 	api    *url.URL // of the repository
-	target Target
+	client *http.Client
+	header http.Header
 }
 
 type azureStatus struct {
@@ -44,11 +48,18 @@ func newAzureDevOps(t Target) (Sender, error) {
 	if !ok || before == "" || name == "" || strings.Contains(name, "/") {
 		return nil, fmt.Errorf("%w: the address is no repository of the form https://<host>/<organization>/<project>/_git/<name>", ErrInvalid)
 	}
-	if err := t.needToken(); err != nil {
+	if err := t.Identity.check(t.Token); err != nil {
 		return nil, err
 	}
 	api := &url.URL{Scheme: u.Scheme, Host: u.Host}
-	a := &azureDevOps{api: api.JoinPath(before, "_apis/git/repositories", name), target: t}
+	a := &azureDevOps{api: api.JoinPath(before, "_apis/git/repositories", name), client: t.Client, header: http.Header{}}
+	if t.Token != "" {
+		a.header.Set("Authorization", basic("", t.Token)) // a personal access token, whose user is empty
+	} else if !azureDevOpsHost(u) {
+		return nil, fmt.Errorf("%w: without a token in the secret, the address must be at https://dev.azure.com or https://<organization>.visualstudio.com", ErrInvalid)
+	} else {
+		a.client = withToken(t.Client, t.azureDevOpsToken)
+	}
 	return newStatusSender(t, a, azureDescription)
 }
 
@@ -58,7 +69,7 @@ func (a *azureDevOps) current(ctx context.Context, want commitStatus) (bool, boo
 	var answer struct {
 		Value []azureStatus `json:"value"`
 	}
-	if err := getJSON(ctx, a.target.Client, list, a.header(), &answer); err != nil {
+	if err := getJSON(ctx, a.client, list, a.header, &answer); err != nil {
 		return false, false, err
 	}
 	there, same := findStatus(answer.Value, azureStatusOf(want), func(a, b azureStatus) bool { return a.Context == b.Context })
@@ -66,7 +77,7 @@ func (a *azureDevOps) current(ctx context.Context, want commitStatus) (bool, boo
 }
 
 func (a *azureDevOps) set(ctx context.Context, s commitStatus) error {
-	_, err := postJSON(ctx, a.target.Client, a.statuses(s), azureStatusOf(s), a.header())
+	_, err := postJSON(ctx, a.client, a.statuses(s), azureStatusOf(s), a.header)
 	return err
 }
 
@@ -80,9 +91,17 @@ func (a *azureDevOps) statuses(s commitStatus) *url.URL {
 	return u
 }
 
-// header has a personal access token, whose user is empty.
-func (a *azureDevOps) header() http.Header {
-	h := http.Header{}
-	h.Set("Authorization", basic("", a.target.Token))
-	return h
+// azureDevOpsHost says whether tokens of an identity may go to the host.
+func azureDevOpsHost(u *url.URL) bool {
+	at := strings.ToLower(u.Hostname())
+	return u.Scheme == "https" && (at == "dev.azure.com" || strings.HasSuffix(at, ".visualstudio.com"))
+}
+
+// azureDevOpsToken is an access token of the identity.
+func (t *Target) azureDevOpsToken(ctx context.Context) (string, error) {
+	token, err := auth.GetAccessToken(ctx, azure.Provider{}, t.options(azure.ScopeDevOps)...)
+	if err != nil {
+		return "", err
+	}
+	return token.(*azure.Token).Token, nil
 }

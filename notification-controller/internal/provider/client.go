@@ -20,35 +20,34 @@ import (
 )
 
 // clientOf makes the HTTP client of a Provider: its certificates and its
-// proxy. Redirects are never followed, so that credentials and events reach
-// the configured host and no other.
-func clientOf(ctx context.Context, c client.Reader, p *notificationv1beta3.Provider, secret *corev1.Secret) (*http.Client, error) {
-	proxy, err := proxyOf(ctx, c, p, secret)
-	if err != nil {
-		return nil, err
+// proxy, or that of the environment. Redirects are never followed, so that
+// credentials and events reach the configured host and no other.
+func clientOf(proxy *url.URL, config *tls.Config) *http.Client {
+	through := http.ProxyFromEnvironment
+	if proxy != nil {
+		through = http.ProxyURL(proxy)
 	}
-	tlsConfig, err := tlsOf(ctx, c, p)
-	if err != nil {
-		return nil, err
+	if config == nil {
+		config = &tls.Config{MinVersion: tls.VersionTLS12}
 	}
 	return &http.Client{
 		Transport: &http.Transport{
-			Proxy:                 proxy,
-			TLSClientConfig:       tlsConfig,
-			DialContext:           (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
-			TLSHandshakeTimeout:   10 * time.Second,
+			Proxy:                 through,
+			TLSClientConfig:       config.Clone(),
+			DialContext:           (&net.Dialer{Timeout: dialTimeout}).DialContext,
+			TLSHandshakeTimeout:   dialTimeout,
 			MaxIdleConns:          2,
 			IdleConnTimeout:       time.Minute,
 			ForceAttemptHTTP2:     true,
 			ExpectContinueTimeout: time.Second,
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}, nil
+	}
 }
 
 // proxyOf returns the proxy of spec.proxySecretRef, else that of the Secret's
-// deprecated key, else that of the deprecated field, else the environment's.
-func proxyOf(ctx context.Context, c client.Reader, p *notificationv1beta3.Provider, secret *corev1.Secret) (func(*http.Request) (*url.URL, error), error) {
+// deprecated key, else that of the deprecated field. nil: none is named.
+func proxyOf(ctx context.Context, c client.Reader, p *notificationv1beta3.Provider, secret *corev1.Secret) (*url.URL, error) {
 	address, where := p.Spec.Proxy, "spec.proxy"
 	if v := string(secret.Data["proxy"]); v != "" {
 		address, where = v, fmt.Sprintf("key \"proxy\" of secret %q", secret.Name)
@@ -68,7 +67,7 @@ func proxyOf(ctx context.Context, c client.Reader, p *notificationv1beta3.Provid
 		}
 	}
 	if address == "" {
-		return http.ProxyFromEnvironment, nil
+		return nil, nil
 	}
 	u, err := parseAddress(address)
 	if err != nil {
@@ -77,16 +76,16 @@ func proxyOf(ctx context.Context, c client.Reader, p *notificationv1beta3.Provid
 	if login != nil {
 		u.User = login
 	}
-	return http.ProxyURL(u), nil
+	return u, nil
 }
 
 // tlsOf reads spec.certSecretRef: ca.crt, and tls.crt with tls.key, or their
-// older names.
+// older names. nil: it is not set.
 func tlsOf(ctx context.Context, c client.Reader, p *notificationv1beta3.Provider) (*tls.Config, error) {
 	config := &tls.Config{MinVersion: tls.VersionTLS12}
 	ref := p.Spec.CertSecretRef
 	if ref == nil {
-		return config, nil
+		return nil, nil
 	}
 	s, err := secrets.Get(ctx, c, p.Namespace, ref.Name)
 	if err != nil {

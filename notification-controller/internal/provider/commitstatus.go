@@ -11,6 +11,9 @@ import (
 	"unicode"
 
 	eventv1 "github.com/fluxcd/pkg/apis/event/v1beta1"
+
+	notificationv1beta3 "github.com/weirhq/weir/api/notification/v1beta3"
+	"github.com/weirhq/weir/internal/expression"
 )
 
 // The states of a commit status; each forge has words of its own for them.
@@ -42,21 +45,37 @@ type forge interface {
 type statusSender struct {
 	forge
 	uid            string
-	maxDescription int // bytes
+	maxDescription int                    // bytes
+	name           *expression.Expression // spec.commitStatusExpr, compiled; nil is the default name
+	provider       *notificationv1beta3.Provider
 }
+
+// statusName is the language of spec.commitStatusExpr.
+var statusName = expression.NewLanguage([]string{"event", "alert", "provider"})
+
+// maxStatusName bounds the name of a status, in bytes; it is what GitLab takes.
+const maxStatusName = 255
 
 // newStatusSender checks what all forges need of a target.
 func newStatusSender(t Target, f forge, maxDescription int) (Sender, error) {
-	if t.GitHubApp {
-		return nil, fmt.Errorf("authentication as a GitHub App (key \"githubAppID\") is %w: give the secret a key \"token\"", ErrUnsupported)
+	s := &statusSender{forge: f, uid: t.UID, maxDescription: maxDescription, provider: t.Object}
+	if t.Object != nil && t.Object.Spec.CommitStatusExpr != "" {
+		name, err := statusName.CompileValue(t.Object.Spec.CommitStatusExpr)
+		if err != nil {
+			return nil, fmt.Errorf("%w: spec.commitStatusExpr: %w", ErrInvalid, err)
+		}
+		s.name = name
 	}
-	if t.CommitStatusExpr != "" {
-		return nil, fmt.Errorf("spec.commitStatusExpr is %w: remove it to get the default status name", ErrUnsupported)
-	}
-	return &statusSender{forge: f, uid: t.UID, maxDescription: maxDescription}, nil
+	return s, nil
 }
 
+// Send implements Sender.
 func (s *statusSender) Send(ctx context.Context, event *eventv1.Event) error {
+	return s.SendFor(ctx, &notificationv1beta3.Alert{}, event)
+}
+
+// SendFor implements alertSender.
+func (s *statusSender) SendFor(ctx context.Context, alert *notificationv1beta3.Alert, event *eventv1.Event) error {
 	commit, err := commitOf(event)
 	if errors.Is(err, errNoRevision) {
 		return nil
@@ -64,8 +83,12 @@ func (s *statusSender) Send(ctx context.Context, event *eventv1.Event) error {
 	if err != nil {
 		return Final(err)
 	}
+	name, err := s.context(ctx, alert, event)
+	if err != nil {
+		return Final(fmt.Errorf("spec.commitStatusExpr: %w", err))
+	}
 	want := commitStatus{
-		Commit: commit, Context: statusContext(event, s.uid), State: stateSuccess,
+		Commit: commit, Context: name, State: stateSuccess,
 		Description: statusDescription(event, s.maxDescription),
 	}
 	switch {
@@ -113,6 +136,27 @@ func commitOf(event *eventv1.Event) (string, error) {
 		return "", fmt.Errorf("revision %q names no Git commit (SHA-1)", revision)
 	}
 	return hash, nil
+}
+
+// context returns the name of the status: the expression's, else the default.
+func (s *statusSender) context(ctx context.Context, alert *notificationv1beta3.Alert, event *eventv1.Event) (string, error) {
+	if s.name == nil {
+		return statusContext(event, s.uid), nil
+	}
+	data, err := plainData(map[string]any{"event": event, "alert": alert, "provider": s.provider})
+	if err != nil {
+		return "", err
+	}
+	name, err := s.name.Text(ctx, data)
+	switch {
+	case err != nil:
+		return "", err
+	case strings.TrimSpace(name) == "":
+		return "", errors.New("its result is empty, and a status needs a name")
+	case len(name) > maxStatusName:
+		return "", fmt.Errorf("its result is longer than %d bytes", maxStatusName)
+	}
+	return name, nil
 }
 
 // statusContext is the name under which a status is kept: one for each object

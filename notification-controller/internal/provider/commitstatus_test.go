@@ -2,9 +2,12 @@ package provider
 
 import (
 	"context"
+	"encoding/json"
 	"io"
 	"net/http"
 	"testing"
+
+	notificationv1beta3 "github.com/weirhq/weir/api/notification/v1beta3"
 )
 
 // statuses checks what a forge is told in view of what it has: current holds
@@ -43,7 +46,7 @@ func statuses(t *testing.T, name string, current map[string]string) {
 	}
 	refuses(t, name, map[string]func(*Target){
 		"no repository": func(t *Target) { t.Address = "https://git.example.com/x" },
-		"an app":        func(t *Target) { t.GitHubApp = true },
+		"an expression": func(t *Target) { t.Object = &notificationv1beta3.Provider{}; t.Object.Spec.CommitStatusExpr = "event." },
 	})
 }
 
@@ -63,6 +66,43 @@ func TestCommitOf(t *testing.T) {
 		e.Metadata["revision"] = revision
 		if got, err := commitOf(e); got != want || (err == nil) != (want != "") {
 			t.Errorf("%s: got %q, %v", revision, got, err)
+		}
+	}
+}
+
+// TestCommitStatusExpr asserts what expressions see, and that one that fails,
+// costs too much or gives no name sends nothing.
+func TestCommitStatusExpr(t *testing.T) {
+	for expr, want := range map[string]string{
+		`event.involvedObject.kind + "/" + event.metadata.summary`:                             "Kustomization/staging",
+		`alert.metadata.name + "/" + provider.metadata.name`:                                   "all/forge",
+		`(event.involvedObject.name + "-" + provider.metadata.uid.split("-").first().value())`: "apps-11112222",
+		`provider.spec.type.upperAscii()`:                                                      "GITHUB",
+		`event.metadata.missing`:                                                               "",
+		`""`:                                                                                   "",
+		`[1]`:                                                                                  "",
+		`[1,2,3,4,5,6,7,8,9,10].map(a, [1,2,3,4,5,6,7,8,9,10].map(b, event.message + event.message).join("")).join("")`: "",
+	} {
+		p := &notificationv1beta3.Provider{}
+		p.Name, p.UID, p.Spec.Type, p.Spec.CommitStatusExpr = "forge", "11112222-3333", "github", expr
+		to := newSink(t)
+		target := targetAt("github", to.URL)
+		target.Object = p
+		s, err := newGitHub(target)
+		if err != nil {
+			t.Errorf("%s: %v", expr, err)
+			continue
+		}
+		err = send(t.Context(), s, sample())
+		if want == "" {
+			if !IsFinal(err) || len(to.seen) != 0 {
+				t.Errorf("%s: %d requests, %v", expr, len(to.seen), err)
+			}
+			continue
+		}
+		var got githubStatus
+		if err != nil || len(to.bodies) != 2 || json.Unmarshal([]byte(to.bodies[1]), &got) != nil || got.Context != want {
+			t.Errorf("%s: got %q, %v", expr, got.Context, err)
 		}
 	}
 }

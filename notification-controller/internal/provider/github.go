@@ -15,7 +15,8 @@ const githubDescription = 140
 // https://docs.github.com/rest/commits/statuses
 type github struct {
 	api    *url.URL // of the repository
-	target Target
+	client *http.Client
+	header http.Header
 }
 
 // githubStatus is a status of GitHub, and of Gitea, which took it over.
@@ -41,31 +42,38 @@ func newGitHub(t Target) (Sender, error) {
 
 // newGitHubAPI checks what everything at GitHub needs.
 func newGitHubAPI(t Target) (*github, error) {
-	api, err := githubAPI(t.Address)
+	api, owner, name, err := githubAPI(t.Address)
 	if err != nil {
 		return nil, err
 	}
-	if t.GitHubApp {
-		return nil, fmt.Errorf("authentication as a GitHub App (key \"githubAppID\") is %w: give the secret a key \"token\"", ErrUnsupported)
+	g := &github{api: api.JoinPath("repos", owner, name), client: t.Client, header: githubHeader()}
+	if t.GitHubApp != nil {
+		app, err := newGitHubApp(t, api)
+		if err != nil {
+			return nil, err
+		}
+		g.client = withToken(t.Client, app.token)
+		return g, nil
 	}
 	if err := t.needToken(); err != nil {
 		return nil, err
 	}
-	return &github{api: api, target: t}, nil
+	g.header.Set("Authorization", "Bearer "+t.Token)
+	return g, nil
 }
 
-// githubAPI maps the address of a repository to that of its API: a host of
-// its own for github.com, a path for GitHub Enterprise Server.
-func githubAPI(address string) (*url.URL, error) {
+// githubAPI maps the address of a repository to that of the API: a host of its
+// own for github.com and for GitHub Enterprise Cloud with data residency, a
+// path for GitHub Enterprise Server.
+func githubAPI(address string) (api *url.URL, owner, name string, err error) {
 	u, owner, name, err := repositoryOf(address)
 	if err != nil {
-		return nil, err
+		return nil, "", "", err
 	}
-	api := &url.URL{Scheme: u.Scheme, Host: u.Host, Path: "/api/v3"}
-	if strings.EqualFold(u.Hostname(), "github.com") {
-		api = &url.URL{Scheme: "https", Host: "api.github.com"}
+	if at := strings.ToLower(u.Hostname()); at == "github.com" || strings.HasSuffix(at, ".ghe.com") {
+		return &url.URL{Scheme: "https", Host: "api." + at}, owner, name, nil
 	}
-	return api.JoinPath("repos", owner, name), nil
+	return &url.URL{Scheme: u.Scheme, Host: u.Host, Path: "/api/v3"}, owner, name, nil
 }
 
 // repositoryOf splits an address of the form https://<host>/<owner>/<name>.
@@ -87,7 +95,7 @@ func (g *github) current(ctx context.Context, want commitStatus) (bool, bool, er
 	list := g.api.JoinPath("commits", want.Commit, "statuses")
 	list.RawQuery = "per_page=100"
 	var statuses []githubStatus // newest first
-	if err := getJSON(ctx, g.target.Client, list, g.header(), &statuses); err != nil {
+	if err := getJSON(ctx, g.client, list, g.header, &statuses); err != nil {
 		return false, false, err
 	}
 	there, same := findStatus(statuses, githubStatusOf(want), func(a, b githubStatus) bool { return a.Context == b.Context })
@@ -105,13 +113,12 @@ func findStatus[T comparable](statuses []T, want T, about func(a, b T) bool) (th
 }
 
 func (g *github) set(ctx context.Context, s commitStatus) error {
-	_, err := postJSON(ctx, g.target.Client, g.api.JoinPath("statuses", s.Commit), githubStatusOf(s), g.header())
+	_, err := postJSON(ctx, g.client, g.api.JoinPath("statuses", s.Commit), githubStatusOf(s), g.header)
 	return err
 }
 
-func (g *github) header() http.Header {
+func githubHeader() http.Header {
 	h := http.Header{}
-	h.Set("Authorization", "Bearer "+g.target.Token)
 	h.Set("Accept", "application/vnd.github+json")
 	h.Set("X-GitHub-Api-Version", "2022-11-28")
 	return h

@@ -38,14 +38,14 @@ func TestGitHubAPI(t *testing.T) {
 		"https://github.com/o":          "",
 	}
 	for address, want := range tests {
-		got, err := githubAPI(address)
+		got, owner, name, err := githubAPI(address)
 		if want == "" {
 			if !errors.Is(err, ErrInvalid) {
 				t.Errorf("%s: %v", address, err)
 			}
 			continue
 		}
-		if u, _ := url.Parse(want); err != nil || got.String() != u.String() {
+		if u, _ := url.Parse(want); err != nil || got.JoinPath("repos", owner, name).String() != u.String() {
 			t.Errorf("%s: got %v, %v", address, got, err)
 		}
 	}

@@ -10,13 +10,17 @@ type githubDispatch struct {
 	Payload *eventv1.Event `json:"client_payload"`
 }
 
+// dispatchMessage bounds the message, in bytes: GitHub takes 64 KB of payload.
+const dispatchMessage = 25_000
+
 func newGitHubDispatch(t Target) (Sender, error) {
 	g, err := newGitHubAPI(t)
 	if err != nil {
 		return nil, err
 	}
-	return &poster{client: t.Client, to: g.api.JoinPath("dispatches"), header: g.header(), message: func(event *eventv1.Event) any {
-		o := event.InvolvedObject
-		return githubDispatch{Type: o.Kind + "/" + o.Name + "." + o.Namespace, Payload: event}
+	return &poster{client: g.client, to: g.api.JoinPath("dispatches"), header: g.header, message: func(event *eventv1.Event) any {
+		o, short := event.InvolvedObject, *event
+		short.Message = cut(event.Message, dispatchMessage)
+		return githubDispatch{Type: o.Kind + "/" + o.Name + "." + o.Namespace, Payload: &short}
 	}}, nil
 }

@@ -14,7 +14,7 @@ func newGitHubComment(t Target) (Sender, error) {
 		return nil, err
 	}
 	return &commenter{
-		client: t.Client, header: g.header(), uid: t.UID, change: http.MethodPatch, paged: true,
+		client: g.client, header: g.header, uid: t.UID, change: http.MethodPatch, paged: true,
 		list: func(number string) *url.URL { return g.api.JoinPath("issues", number, "comments") },
 		one: func(_ string, id int64) *url.URL {
 			return g.api.JoinPath("issues/comments", strconv.FormatInt(id, 10))

@@ -29,14 +29,14 @@ func newIncident(t Target) (Sender, error) {
 func incidentOf(event *eventv1.Event) any {
 	metadata := map[string]string{
 		"kind": event.InvolvedObject.Kind, "name": event.InvolvedObject.Name, "namespace": event.InvolvedObject.Namespace,
-		"reason": event.Reason, "severity": event.Severity, "reporting_controller": event.ReportingController,
+		"reason": event.Reason, "severity": event.Severity, "reportingController": event.ReportingController,
 	}
 	for _, f := range factsOf(event) {
 		metadata[f.key] = f.value
 	}
 	return incident{
 		Title: objectName(event) + ": " + event.Reason, Status: either(event, "firing", "resolved"),
-		Key: incidentKey(event), Description: event.Message, Source: event.Metadata["source_url"], Metadata: metadata,
+		Key: incidentKey(event), Description: event.Message, Source: event.Metadata[sourceKey], Metadata: metadata,
 	}
 }
 

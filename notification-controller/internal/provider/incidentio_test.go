@@ -17,7 +17,7 @@ func TestIncidentSends(t *testing.T) {
   "name": "apps",
   "namespace": "ns",
   "reason": "HealthCheckFailed",
-  "reporting_controller": "kustomize-controller",
+  "reportingController": "kustomize-controller",
   "revision": "main@sha1:0123456789012345678901234567890123456789",
   "severity": "error",
   "summary": "staging"
@@ -36,7 +36,7 @@ func TestIncidentSends(t *testing.T) {
   "name": "apps",
   "namespace": "ns",
   "reason": "ReconciliationSucceeded",
-  "reporting_controller": "kustomize-controller",
+  "reportingController": "kustomize-controller",
   "revision": "main@sha1:0123456789012345678901234567890123456789",
   "severity": "info",
   "summary": "staging"

@@ -71,7 +71,7 @@ func TestLoadRefuses(t *testing.T) {
 		"no proxy":        {`{"type":"generic","address":"https://a.example.com","proxySecretRef":{"name":"empty"}}`, `"address"`, false},
 		"timeout":         {`{"type":"generic","address":"https://a.example.com","timeout":"soon"}`, "spec.timeout", true},
 		"identity":        {`{"type":"generic","address":"https://a.example.com","serviceAccountName":"x"}`, "serviceAccountName", true},
-		"unbuilt type":    {`{"type":"nats","address":"https://a.example.com"}`, `"nats"`, true},
+		"unknown type":    {`{"type":"pigeon","address":"https://a.example.com"}`, `"pigeon"`, true},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

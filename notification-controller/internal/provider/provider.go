@@ -9,9 +9,11 @@ package provider
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"time"
 
 	eventv1 "github.com/fluxcd/pkg/apis/event/v1beta1"
@@ -42,23 +44,31 @@ type alertSender interface {
 
 // Target is what a Provider object and its Secrets come down to.
 type Target struct {
-	Name, Namespace   string            // of the Provider object
-	UID               string            // of the Provider object
-	Address           string            // from the Secret if it has one, else from spec.address
-	Channel, Username string            // from the spec
-	Token             string            // key token
-	Login, Password   string            // keys username and password
-	Headers           map[string]string // key headers
-	CommitStatusExpr  string
-	GitHubApp         bool // the Secret has the keys of a GitHub App
-	Client            *http.Client
+	UID               string                        // of the Provider object
+	Format            string                        // annotation weir.dev/slack-format
+	Address           string                        // from the Secret if it has one, else from spec.address
+	Channel, Username string                        // from the spec
+	Token             string                        // key token
+	Login, Password   string                        // keys username and password
+	Headers           map[string]string             // key headers
+	Object            *notificationv1beta3.Provider // for expressions
+	Memory            *memory                       // what was told before
+	Creds, NKey       []byte                        // keys creds and nkey, of NATS
+	GitHubApp         map[string][]byte             // the Secret, if it has the keys of a GitHub App
+	Identity          identity
+	Client            *http.Client // with the proxy and the certificates
+	// Proxy and TLS are for whoever cannot use Client. nil: no proxy was asked
+	// for, or no certificates.
+	Proxy *url.URL
+	TLS   *tls.Config
 }
 
 // Type is one type of Provider.
 type Type struct {
-	// New checks the target and returns its sender. nil: the type is known but
-	// cannot be served by this version.
+	// New checks the target and returns its sender.
 	New func(Target) (Sender, error)
+	// Identity is set for the types that take spec.serviceAccountName.
+	Identity bool
 	// CommitStatusUpdates is set for the types that also want events whose
 	// only purpose is to renew the status of a commit.
 	CommitStatusUpdates bool
@@ -84,6 +94,8 @@ type Loader struct {
 	// Warn is told what of an Alert could not be done although its event was
 	// sent. nil tells nobody.
 	Warn func(alert types.NamespacedName, reason, message string)
+
+	memory memory
 }
 
 // Loaded is a Provider ready for use.
@@ -92,10 +104,18 @@ type Loaded struct {
 	Timeout time.Duration // of one attempt
 	sender  Sender
 	client  *http.Client
+	warn    func(alert types.NamespacedName, reason, message string)
 }
 
-// Send makes one attempt for an Alert, within the Provider's timeout.
+// Send makes one attempt for an Alert, within the Provider's timeout. The
+// Alert's template shapes the message; one that fails is told of, and leaves
+// the message as it is.
 func (l *Loaded) Send(ctx context.Context, alert *notificationv1beta3.Alert, event *eventv1.Event) error {
+	event, err := shaped(alert, event)
+	if err != nil && l.warn != nil {
+		l.warn(client.ObjectKeyFromObject(alert), notificationv1beta3.InvalidConfigReason,
+			fmt.Sprintf("annotation %s: %v: the message was sent as it is", templateAnnotation, err))
+	}
 	ctx, cancel := context.WithTimeout(ctx, l.Timeout)
 	defer cancel()
 	if s, ok := l.sender.(alertSender); ok {
@@ -117,11 +137,11 @@ func (l *Loaded) Close() {
 // Secret is yet to be created.
 func (l *Loader) Load(ctx context.Context, p *notificationv1beta3.Provider) (*Loaded, error) {
 	t, known := byName[p.Spec.Type]
-	if !known || t.New == nil {
+	if !known {
 		return nil, Final(fmt.Errorf("provider %q has type %q, which is %w", p.Name, p.Spec.Type, ErrUnsupported))
 	}
-	if p.Spec.ServiceAccountName != "" {
-		return nil, Final(fmt.Errorf("provider %q of type %q: spec.serviceAccountName is %w: remove it and use spec.secretRef", p.Name, p.Spec.Type, ErrUnsupported))
+	if p.Spec.ServiceAccountName != "" && !t.Identity {
+		return nil, Final(fmt.Errorf("%w: provider %q of type %q has no use for spec.serviceAccountName: remove it and use spec.secretRef", ErrInvalid, p.Name, p.Spec.Type))
 	}
 	timeout, err := timeoutOf(p)
 	if err != nil {
@@ -135,7 +155,7 @@ func (l *Loader) Load(ctx context.Context, p *notificationv1beta3.Provider) (*Lo
 	if err != nil {
 		return nil, Final(fmt.Errorf("provider %q of type %q: %w", p.Name, p.Spec.Type, err))
 	}
-	return &Loaded{Type: t, Timeout: timeout, sender: sender, client: target.Client}, nil
+	return &Loaded{Type: t, Timeout: timeout, sender: sender, client: target.Client, warn: l.Warn}, nil
 }
 
 // WantsCommitStatusUpdates says whether Providers of the named type want
@@ -157,13 +177,13 @@ func timeoutOf(p *notificationv1beta3.Provider) (time.Duration, error) {
 
 func (l *Loader) targetOf(ctx context.Context, p *notificationv1beta3.Provider) (Target, error) {
 	t := Target{
-		Name:             p.Name,
-		Namespace:        p.Namespace,
-		Address:          p.Spec.Address,
-		Channel:          p.Spec.Channel,
-		Username:         p.Spec.Username,
-		UID:              string(p.UID),
-		CommitStatusExpr: p.Spec.CommitStatusExpr,
+		Address:  p.Spec.Address,
+		Channel:  p.Spec.Channel,
+		Username: p.Spec.Username,
+		UID:      string(p.UID),
+		Object:   p,
+		Format:   p.Annotations[slackFormat],
+		Memory:   &l.memory,
 	}
 	secret := &corev1.Secret{}
 	if ref := p.Spec.SecretRef; ref != nil {
@@ -176,11 +196,15 @@ func (l *Loader) targetOf(ctx context.Context, p *notificationv1beta3.Provider) 
 	if err := t.read(secret); err != nil {
 		return Target{}, err
 	}
-	httpClient, err := clientOf(ctx, l.Secrets, p, secret)
-	if err != nil {
+	var err error
+	if t.Proxy, err = proxyOf(ctx, l.Secrets, p, secret); err != nil {
 		return Target{}, err
 	}
-	t.Client = httpClient
+	if t.TLS, err = tlsOf(ctx, l.Secrets, p); err != nil {
+		return Target{}, err
+	}
+	t.Client = clientOf(t.Proxy, t.TLS)
+	t.Identity = l.identityOf(p)
 	return t, nil
 }
 
@@ -191,7 +215,10 @@ func (t *Target) read(s *corev1.Secret) error {
 	}
 	t.Token = string(s.Data["token"])
 	t.Login, t.Password = string(s.Data["username"]), string(s.Data["password"])
-	_, t.GitHubApp = s.Data["githubAppID"]
+	t.Creds, t.NKey = s.Data["creds"], s.Data["nkey"]
+	if _, ok := s.Data["githubAppID"]; ok {
+		t.GitHubApp = s.Data
+	}
 	headers, err := headersOf(s)
 	if err != nil {
 		return err

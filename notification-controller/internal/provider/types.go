@@ -1,12 +1,11 @@
 package provider
 
-// byName names every type that the API accepts. One without a constructor is
-// answered with a message that names it.
+// byName names every type that the API accepts.
 var byName = map[string]Type{
 	"generic":      {New: newGeneric, CommitStatusUpdates: true},
 	"generic-hmac": {New: newGenericHMAC, CommitStatusUpdates: true},
 
-	"azuredevops":     {New: newAzureDevOps, CommitStatusUpdates: true},
+	"azuredevops":     {New: newAzureDevOps, CommitStatusUpdates: true, Identity: true},
 	"bitbucket":       {New: newBitbucket, CommitStatusUpdates: true},
 	"bitbucketserver": {New: newBitbucketServer, CommitStatusUpdates: true},
 	"gitea":           {New: newGitea, CommitStatusUpdates: true},
@@ -19,22 +18,22 @@ var byName = map[string]Type{
 	"gitlabmergerequestcomment": {New: newGitLabComment},
 
 	"alertmanager":  {New: newAlertmanager},
-	"azureeventhub": {},
+	"azureeventhub": {New: newEventHub, Identity: true},
 	"datadog":       {New: newDatadog},
 	"discord":       {New: newDiscord},
 	"googlechat":    {New: newGoogleChat},
-	"googlepubsub":  {},
+	"googlepubsub":  {New: newGooglePubSub, Identity: true},
 	"grafana":       {New: newGrafana},
 	"incident.io":   {New: newIncident},
 	"lark":          {New: newLark},
 	"matrix":        {New: newMatrix},
 	"msteams":       {New: newTeams},
-	"nats":          {},
+	"nats":          {New: newNATS},
 	"opsgenie":      {New: newOpsgenie},
-	"otel":          {},
+	"otel":          {New: newOTel},
 	"pagerduty":     {New: newPagerDuty},
 	"rocket":        {New: newRocket},
-	"sentry":        {},
+	"sentry":        {New: newSentry},
 	"slack":         {New: newSlack},
 	"telegram":      {New: newTelegram},
 	"webex":         {New: newWebex},

@@ -1,0 +1,87 @@
+package provider
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"time"
+)
+
+// dialTimeout bounds connecting and handshakes.
+const dialTimeout = 10 * time.Second
+
+// dial opens a connection to host:port, through the HTTP proxy of the Provider
+// if it has one. It is for protocols other than HTTP; a proxy of the
+// environment is for HTTP alone.
+func (t *Target) dial(ctx context.Context, address string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	dialer := &net.Dialer{}
+	if t.Proxy == nil {
+		return dialer.DialContext(ctx, "tcp", address)
+	}
+	conn, err := dialer.DialContext(ctx, "tcp", withPort(t.Proxy))
+	if err != nil {
+		return nil, fmt.Errorf("proxy %s: %w", t.Proxy.Host, err)
+	}
+	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	defer stop()
+	if t.Proxy.Scheme == "https" {
+		conn = tls.Client(conn, &tls.Config{ServerName: t.Proxy.Hostname(), MinVersion: tls.VersionTLS12})
+	}
+	if err := connect(conn, t.Proxy, address); err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return conn, nil
+}
+
+// connect asks a proxy for a tunnel (RFC 9110, section 9.3.6).
+func connect(conn net.Conn, proxy *url.URL, address string) error {
+	r := &http.Request{Method: http.MethodConnect, URL: &url.URL{Opaque: address}, Host: address, Header: http.Header{"User-Agent": {userAgent}}}
+	if u := proxy.User; u != nil {
+		password, _ := u.Password()
+		r.Header.Set("Proxy-Authorization", basic(u.Username(), password))
+	}
+	if err := r.Write(conn); err != nil {
+		return fmt.Errorf("proxy %s: %w", proxy.Host, err)
+	}
+	// One byte at a time: what follows the answer belongs to the tunnel.
+	resp, err := http.ReadResponse(bufio.NewReaderSize(&byteReader{conn: conn, left: maxAnswer}, 16), r)
+	if err != nil {
+		return fmt.Errorf("proxy %s: no answer that can be read", proxy.Host)
+	}
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("proxy %s: answered %d %s", proxy.Host, resp.StatusCode, http.StatusText(resp.StatusCode))
+	}
+	return nil
+}
+
+// byteReader reads single bytes, as many as are left.
+type byteReader struct {
+	conn net.Conn
+	left int
+}
+
+// Read implements io.Reader.
+func (b *byteReader) Read(p []byte) (int, error) {
+	if b.left == 0 {
+		return 0, fmt.Errorf("%w: the answer is too long", ErrInvalid)
+	}
+	b.left--
+	return b.conn.Read(p[:1])
+}
+
+func withPort(u *url.URL) string {
+	if u.Port() != "" {
+		return u.Host
+	}
+	if u.Scheme == "https" {
+		return net.JoinHostPort(u.Hostname(), "443")
+	}
+	return net.JoinHostPort(u.Hostname(), "80")
+}
