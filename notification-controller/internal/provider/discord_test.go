@@ -1,74 +1,34 @@
 package provider
 
 import (
+	"encoding/json"
+	"strings"
 	"testing"
 )
 
 func TestDiscordSends(t *testing.T) {
-	expect(t, "discord", sample(),
-		request{method: "POST", uri: "/owner/planted-secret-value/slack", header: map[string]string{"Content-Type": `application/json`}, body: `{
- "username": "kustomize-controller",
- "attachments": [
-  {
-   "color": "danger",
-   "author_name": "kustomization/apps.ns",
-   "text": "no &lt;way&gt;",
-   "mrkdwn_in": [
-    "text"
-   ],
-   "fields": [
-    {
-     "title": "change_request",
-     "value": "7",
-     "short": false
-    },
-    {
-     "title": "revision",
-     "value": "main@sha1:0123456789012345678901234567890123456789",
-     "short": false
-    },
-    {
-     "title": "summary",
-     "value": "staging",
-     "short": false
-    }
-   ]
-  }
- ]
-}`},
-	)
-	expect(t, "discord", recovery(),
-		request{method: "POST", uri: "/owner/planted-secret-value/slack", header: map[string]string{"Content-Type": `application/json`}, body: `{
- "username": "kustomize-controller",
- "attachments": [
-  {
-   "color": "good",
-   "author_name": "kustomization/apps.ns",
-   "text": "fine again",
-   "mrkdwn_in": [
-    "text"
-   ],
-   "fields": [
-    {
-     "title": "change_request",
-     "value": "7",
-     "short": false
-    },
-    {
-     "title": "revision",
-     "value": "main@sha1:0123456789012345678901234567890123456789",
-     "short": false
-    },
-    {
-     "title": "summary",
-     "value": "staging",
-     "short": false
-    }
-   ]
-  }
- ]
-}`},
-	)
+	expectAttachments(t, "discord", "/owner/planted-secret-value/slack", "", map[string]string{"error": "danger", "info": "good"})
+}
+
+// TestDiscordBounds asserts that a long message stays below what an embed may
+// hold.
+func TestDiscordBounds(t *testing.T) {
+	to := newSink(t)
+	if err := send(t.Context(), senderTo(t, "discord", to.URL), long()); err != nil {
+		t.Fatal(err)
+	}
+	var m slackMessage
+	if err := json.Unmarshal([]byte(to.bodies[0]), &m); err != nil {
+		t.Fatal(err)
+	}
+	a := m.Attachments[0]
+	all := len(a.AuthorName) + len(a.Text)
+	for _, f := range a.Fields {
+		all += len(f.Title) + len(f.Value)
+	}
+	if all > 6000 || len(a.Text) > 4096 || len(a.Fields) > 25 || strings.HasSuffix(a.Text, "&am") {
+		t.Errorf("%d characters, %d of text, %d fields", all, len(a.Text), len(a.Fields))
+	}
 }
 
 func TestDiscordAddressMayHaveThePath(t *testing.T) {

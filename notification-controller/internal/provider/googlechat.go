@@ -37,14 +37,20 @@ type chatValue struct {
 	ContentMultiline bool   `json:"contentMultiline"`
 }
 
+// Google Chat takes 32,000 bytes in all; these are bytes before they are encoded.
+const (
+	chatMax   = 12_000
+	chatFacts = 4000
+)
+
 func newGoogleChat(t Target) (Sender, error) { return senderOf(newPoster(t, chatMessageOf)) }
 
 func chatMessageOf(event *eventv1.Event) any {
 	color := either(event, "#ff0000", "#00aa00")
-	text := `<font color="` + color + `">` + slackEscape(event.Message) + `</font>`
+	text := `<font color="` + color + `">` + slackCut(slackEscape(event.Message), chatMax) + `</font>`
 	sections := []chatSection{{Widgets: []chatWidget{{Text: &chatText{text}}}}}
 	var values []chatWidget
-	for _, f := range factsOf(event) {
+	for _, f := range factsWithin(event, chatFacts) {
 		values = append(values, chatWidget{KeyValue: &chatValue{TopLabel: f.key, Content: slackEscape(f.value), ContentMultiline: true}})
 	}
 	if len(values) > 0 {

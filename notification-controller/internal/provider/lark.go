@@ -36,6 +36,12 @@ type larkText struct {
 	Content string `json:"content"`
 }
 
+// A bot of Lark takes 20 KB in all; these are bytes before they are encoded.
+const (
+	larkMax   = 8000
+	larkFacts = 3000
+)
+
 func newLark(t Target) (Sender, error) {
 	p, err := newPoster(t, larkMessageOf)
 	if err != nil {
@@ -47,8 +53,8 @@ func newLark(t Target) (Sender, error) {
 
 func larkMessageOf(event *eventv1.Event) any {
 	var b strings.Builder
-	b.WriteString("**" + objectName(event) + "**\n\n" + event.Message)
-	for _, f := range factsOf(event) {
+	b.WriteString("**" + objectName(event) + "**\n\n" + cut(event.Message, larkMax))
+	for _, f := range factsWithin(event, larkFacts) {
 		b.WriteString("\n- **" + f.key + "**: " + f.value)
 	}
 	return larkMessage{Type: "interactive", Card: larkCard{

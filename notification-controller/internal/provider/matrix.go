@@ -26,6 +26,12 @@ type matrixMessage struct {
 	Type string `json:"msgtype"`
 }
 
+// An event of Matrix is 65,536 bytes at most, all fields together.
+const (
+	matrixMax   = 25_000
+	matrixFacts = 5000
+)
+
 func newMatrix(t Target) (Sender, error) {
 	server, err := parseAddress(t.Address)
 	if err != nil {
@@ -59,8 +65,8 @@ func (m *matrix) Send(ctx context.Context, event *eventv1.Event) error {
 
 func matrixText(event *eventv1.Event) string {
 	var b strings.Builder
-	b.WriteString(either(event, "\U0001f6a8 ", "\U0001f4ab ") + objectName(event) + "\n" + event.Message)
-	for _, f := range factsOf(event) {
+	b.WriteString(either(event, "\U0001f6a8 ", "\U0001f4ab ") + objectName(event) + "\n" + cut(event.Message, matrixMax))
+	for _, f := range factsWithin(event, matrixFacts) {
 		b.WriteString("\n- " + f.key + ": " + f.value)
 	}
 	return b.String()

@@ -64,6 +64,12 @@ type connectorFact struct {
 	Value string `json:"value"`
 }
 
+// Teams takes 28 KB in all; these are bytes before they are encoded.
+const (
+	teamsText  = 10_000
+	teamsFacts = 4000
+)
+
 func newTeams(t Target) (Sender, error) {
 	p, err := newPoster(t, teamsMessageOf)
 	if err != nil {
@@ -81,11 +87,11 @@ func teamsMessageOf(event *eventv1.Event) any {
 		MSTeams: map[string]any{"width": "Full"},
 		Body: []teamsElement{
 			{Type: "TextBlock", Text: objectName(event), Size: "Large", Weight: "Bolder", Wrap: true},
-			{Type: "TextBlock", Text: event.Message, Color: either(event, "attention", "good"), Wrap: true},
+			{Type: "TextBlock", Text: cut(event.Message, teamsText), Color: either(event, "attention", "good"), Wrap: true},
 		},
 	}
 	var facts []teamsFact
-	for _, f := range factsOf(event) {
+	for _, f := range factsWithin(event, teamsFacts) {
 		facts = append(facts, teamsFact{f.key, f.value})
 	}
 	if len(facts) > 0 {
@@ -95,8 +101,8 @@ func teamsMessageOf(event *eventv1.Event) any {
 }
 
 func connectorCardOf(event *eventv1.Event) any {
-	s := connectorSection{Title: event.Message, Subtitle: objectName(event)}
-	for _, f := range factsOf(event) {
+	s := connectorSection{Title: cut(event.Message, teamsText), Subtitle: objectName(event)}
+	for _, f := range factsWithin(event, teamsFacts) {
 		s.Facts = append(s.Facts, connectorFact{f.key, f.value})
 	}
 	return connectorCard{

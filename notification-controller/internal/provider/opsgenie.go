@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"maps"
 	"net/http"
 	"net/url"
 
@@ -35,6 +34,7 @@ type opsgenieClose struct {
 const (
 	opsgenieMessage     = 130
 	opsgenieDescription = 15_000
+	opsgenieDetails     = 7500
 )
 
 func newOpsgenie(t Target) (Sender, error) {
@@ -54,7 +54,9 @@ func (o *opsgenie) Send(ctx context.Context, event *eventv1.Event) error {
 	alias := opsgenieAlias(event)
 	if isError(event) {
 		details := map[string]string{}
-		maps.Copy(details, event.Metadata)
+		for _, f := range factsWithin(event, opsgenieDetails) {
+			details[f.key] = f.value
+		}
 		details["severity"] = event.Severity
 		_, err := postJSON(ctx, o.target.Client, o.to, opsgenieAlert{
 			Message: cut(event.InvolvedObject.Kind+"/"+event.InvolvedObject.Name, opsgenieMessage), Alias: alias,

@@ -40,6 +40,9 @@ type pagerdutyPayload struct {
 // pagerdutySummary is the longest summary that PagerDuty takes, in bytes.
 const pagerdutySummary = 1024
 
+// pagerdutyMessage bounds the message; an event is 512 KB at most.
+const pagerdutyMessage = 100_000
+
 func newPagerDuty(t Target) (Sender, error) {
 	if err := t.needChannel("the routing key of the integration"); err != nil {
 		return nil, err
@@ -76,7 +79,7 @@ func (p *pagerduty) post(ctx context.Context, path string, e pagerdutyEvent) err
 
 func pagerdutyPayloadOf(event *eventv1.Event) *pagerdutyPayload {
 	o := event.InvolvedObject
-	details := map[string]string{"message": event.Message, "kind": o.Kind, "name": o.Name, "namespace": o.Namespace, "reason": event.Reason}
+	details := map[string]string{"message": cut(event.Message, pagerdutyMessage), "kind": o.Kind, "name": o.Name, "namespace": o.Namespace, "reason": event.Reason}
 	for _, f := range factsOf(event) {
 		details[f.key] = f.value
 	}

@@ -31,6 +31,21 @@ func factsOf(event *eventv1.Event) []fact {
 	return facts
 }
 
+// factsWithin returns the facts that fit into max bytes, keys and values
+// together. A service that limits its messages would refuse longer ones
+// whole, and with them the news.
+func factsWithin(event *eventv1.Event, max int) []fact {
+	var facts []fact
+	for _, f := range factsOf(event) {
+		f.value = cut(f.value, 1024)
+		if max -= len(f.key) + len(f.value); max < 0 {
+			break
+		}
+		facts = append(facts, f)
+	}
+	return facts
+}
+
 // isError says whether an event tells of a failure.
 func isError(event *eventv1.Event) bool { return event.Severity == eventv1.EventSeverityError }
 

@@ -30,6 +30,12 @@ type zoomField struct {
 	Value string `json:"value"`
 }
 
+// Bounds of a message, in bytes; Zoom publishes none, and shows no more.
+const (
+	zoomMax   = 4000
+	zoomFacts = 4000
+)
+
 func newZoom(t Target) (Sender, error) {
 	if err := t.needToken(); err != nil {
 		return nil, err
@@ -47,9 +53,9 @@ func newZoom(t Target) (Sender, error) {
 }
 
 func zoomMessageOf(event *eventv1.Event) any {
-	body := []zoomPart{{Type: "message", Text: event.Message}}
+	body := []zoomPart{{Type: "message", Text: cut(event.Message, zoomMax)}}
 	var fields []zoomField
-	for _, f := range factsOf(event) {
+	for _, f := range factsWithin(event, zoomFacts) {
 		fields = append(fields, zoomField{f.key, f.value})
 	}
 	if len(fields) > 0 {
