@@ -30,10 +30,12 @@ import (
 	"github.com/weirhq/weir/api/duration"
 	imagev1 "github.com/weirhq/weir/api/image/v1"
 	sourcev1 "github.com/weirhq/weir/api/source/v1"
+	"github.com/weirhq/weir/image-automation-controller/internal/buildtime"
 	"github.com/weirhq/weir/image-automation-controller/internal/imagepolicy"
 	"github.com/weirhq/weir/image-automation-controller/internal/imagerepository"
 	"github.com/weirhq/weir/image-automation-controller/internal/imageupdate"
 	"github.com/weirhq/weir/image-automation-controller/internal/tagdb"
+	"github.com/weirhq/weir/internal/cloudlogin"
 	"github.com/weirhq/weir/internal/events"
 	"github.com/weirhq/weir/internal/gitauth"
 	"github.com/weirhq/weir/internal/gitrepo"
@@ -70,6 +72,8 @@ type lab struct {
 	git      *gitserver.Server
 	events   *record.FakeRecorder
 
+	tags         *tagdb.Store
+	chooser      *imagepolicy.Reconciler
 	repositories *loop.Reconciler[*imagev1.ImageRepository]
 	policies     *loop.Reconciler[*imagev1.ImagePolicy]
 	automations  *loop.Reconciler[*imagev1.ImageUpdateAutomation]
@@ -109,11 +113,22 @@ func newLab(t *testing.T, o labOptions) *lab {
 		Recorder: events.New(events.Options{Controller: "test", Scheme: l.c.Scheme(), Kubernetes: l.events}),
 	}
 	registryClient := &registry.Client{}
-	l.repositories = loop.New(env, &imagerepository.Reconciler{Reader: l.c, Registry: registryClient, Tags: tags, Now: time.Now})
-	l.policies = loop.New(env, &imagepolicy.Reconciler{
-		Client: l.c, Live: l.c, Registry: registryClient, Tags: tags,
+	built, err := buildtime.Open(o.storage+"/built", registryClient)
+	if err != nil {
+		t.Fatal(err)
+	}
+	logins, err := cloudlogin.New(cloudlogin.Options{Client: l.c})
+	if err != nil {
+		t.Fatal(err)
+	}
+	access := imagerepository.Access{Reader: l.c, Logins: logins}
+	l.repositories = loop.New(env, &imagerepository.Reconciler{Access: access, Registry: registryClient, Tags: tags, Now: time.Now})
+	l.chooser = &imagepolicy.Reconciler{
+		Client: l.c, Live: l.c, Access: access, Registry: registryClient, Tags: tags, Built: built,
 		NoCrossNamespaceRefs: o.noCrossNamespace, RequeueDependency: env.RequeueDependency,
-	})
+	}
+	l.tags = tags
+	l.policies = loop.New(env, l.chooser)
 	l.automations = loop.New(env, &imageupdate.Reconciler{
 		Client: l.c, Live: l.c, Git: pool, Auth: gitauth.New(gitauth.Options{Secrets: l.c}), Now: time.Now, NoCrossNamespaceRefs: o.noCrossNamespace, ForcePush: !o.noForce,
 	})

@@ -12,6 +12,7 @@ import (
 
 	imagev1 "github.com/weirhq/weir/api/image/v1"
 	sourcev1 "github.com/weirhq/weir/api/source/v1"
+	"github.com/weirhq/weir/image-automation-controller/internal/buildtime"
 	"github.com/weirhq/weir/image-automation-controller/internal/imagepolicy"
 	"github.com/weirhq/weir/image-automation-controller/internal/imagerepository"
 	"github.com/weirhq/weir/image-automation-controller/internal/imageupdate"
@@ -72,15 +73,20 @@ func (o *options) setup(ctx context.Context, env *process.Env) error {
 		return err
 	}
 	env.State.Add("mirrors", func() any { return mirrors.State() })
-	client := &registry.Client{}
-	if err := imagerepository.Setup(env, client, tags); err != nil {
-		return err
-	}
-	if err := imagepolicy.Setup(ctx, env, client, tags); err != nil {
+	images := &registry.Client{}
+	built, err := buildtime.Open(filepath.Join(o.storage, "built"), images)
+	if err != nil {
 		return err
 	}
 	logins, err := o.tokens.Logins(env)
 	if err != nil {
+		return err
+	}
+	access := imagerepository.Access{Reader: env.Manager.GetAPIReader(), Logins: logins}
+	if err := imagerepository.Setup(env, access, images, tags); err != nil {
+		return err
+	}
+	if err := imagepolicy.Setup(ctx, env, imagepolicy.Options{Access: access, Registry: images, Tags: tags, Built: built}); err != nil {
 		return err
 	}
 	auth := gitauth.New(gitauth.Options{

@@ -75,24 +75,30 @@ func TestScanRefusals(t *testing.T) {
 	secret := func(name string) func(*imagev1.ImageRepositorySpec) {
 		return func(s *imagev1.ImageRepositorySpec) { s.SecretRef = &meta.LocalObjectReference{Name: name} }
 	}
+	l.create(&corev1.ServiceAccount{ObjectMeta: l.meta("puller-of-nothing")})
 	for name, c := range map[string]struct {
 		change func(*imagev1.ImageRepositorySpec)
 		reason string
 		text   string
 		stall  bool
 	}{
-		"wrong-password":  {secret("wrong"), imagev1.AuthenticationFailedReason, "refused", false},
-		"other-registry":  {secret("elsewhere"), imagev1.AuthenticationFailedReason, l.registry.host, false},
-		"no-secret":       {secret("absent"), imagev1.AuthenticationFailedReason, `"absent"`, false},
-		"not-docker":      {secret("git"), imagev1.AuthenticationFailedReason, ".dockerconfigjson", false},
-		"anonymous":       {func(s *imagev1.ImageRepositorySpec) { s.SecretRef = nil }, imagev1.AuthenticationFailedReason, "refused", false},
-		"no-repository":   {func(s *imagev1.ImageRepositorySpec) { s.Image = l.registry.image("nothing") }, imagev1.ReadOperationFailedReason, "not found", false},
-		"tag-in-image":    {func(s *imagev1.ImageRepositorySpec) { s.Image += ":1.0.0" }, imagev1.ImageURLInvalidReason, `":1.0.0"`, true},
-		"url-as-image":    {func(s *imagev1.ImageRepositorySpec) { s.Image = "https://" + s.Image }, imagev1.ImageURLInvalidReason, "https://", true},
-		"provider":        {func(s *imagev1.ImageRepositorySpec) { s.Provider = "aws" }, imagev1.AuthenticationFailedReason, "spec.provider", true},
-		"bad-exclusion":   {func(s *imagev1.ImageRepositorySpec) { s.ExclusionList = []string{"a", "("} }, imagev1.ReadOperationFailedReason, "spec.exclusionList[1]", true},
-		"service-account": {func(s *imagev1.ImageRepositorySpec) { s.SecretRef, s.ServiceAccountName = nil, "puller" }, meta.SucceededReason, "found 1 tags", false},
-		"no-account":      {func(s *imagev1.ImageRepositorySpec) { s.SecretRef, s.ServiceAccountName = nil, "nobody" }, imagev1.AuthenticationFailedReason, `"nobody"`, false},
+		"wrong-password":    {secret("wrong"), imagev1.AuthenticationFailedReason, "refused", false},
+		"other-registry":    {secret("elsewhere"), imagev1.AuthenticationFailedReason, l.registry.host, false},
+		"no-secret":         {secret("absent"), imagev1.AuthenticationFailedReason, `"absent"`, false},
+		"not-docker":        {secret("git"), imagev1.AuthenticationFailedReason, ".dockerconfigjson", false},
+		"anonymous":         {func(s *imagev1.ImageRepositorySpec) { s.SecretRef = nil }, imagev1.AuthenticationFailedReason, "refused", false},
+		"no-repository":     {func(s *imagev1.ImageRepositorySpec) { s.Image = l.registry.image("nothing") }, imagev1.ReadOperationFailedReason, "not found", false},
+		"tag-in-image":      {func(s *imagev1.ImageRepositorySpec) { s.Image += ":1.0.0" }, imagev1.ImageURLInvalidReason, `":1.0.0"`, true},
+		"url-as-image":      {func(s *imagev1.ImageRepositorySpec) { s.Image = "https://" + s.Image }, imagev1.ImageURLInvalidReason, "https://", true},
+		"provider":          {func(s *imagev1.ImageRepositorySpec) { s.Provider, s.SecretRef = "aws", nil }, imagev1.AuthenticationFailedReason, `is not one of the provider "aws"`, true},
+		"provider-in-plain": {func(s *imagev1.ImageRepositorySpec) { s.Provider, s.SecretRef, s.Insecure = "gcp", nil, true }, imagev1.AuthenticationFailedReason, "spec.insecure", true},
+		"provider-as-account": {func(s *imagev1.ImageRepositorySpec) {
+			s.Provider, s.SecretRef, s.ServiceAccountName, s.Image = "gcp", nil, "puller-of-nothing", "gcr.io/project/app"
+		}, meta.FeatureGateDisabledReason, "ObjectLevelWorkloadIdentity", true},
+		"provider-and-secret": {func(s *imagev1.ImageRepositorySpec) { s.Provider = "azure" }, meta.SucceededReason, "found 1 tags", false},
+		"bad-exclusion":       {func(s *imagev1.ImageRepositorySpec) { s.ExclusionList = []string{"a", "("} }, imagev1.ReadOperationFailedReason, "spec.exclusionList[1]", true},
+		"service-account":     {func(s *imagev1.ImageRepositorySpec) { s.SecretRef, s.ServiceAccountName = nil, "puller" }, meta.SucceededReason, "found 1 tags", false},
+		"no-account":          {func(s *imagev1.ImageRepositorySpec) { s.SecretRef, s.ServiceAccountName = nil, "nobody" }, imagev1.AuthenticationFailedReason, `"nobody"`, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			repo := &imagev1.ImageRepository{ObjectMeta: l.meta(name), Spec: imagev1.ImageRepositorySpec{

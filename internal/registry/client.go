@@ -2,7 +2,8 @@
 // to its digest, and reads manifests, blobs and referrers by digest.
 //
 // Connections are kept between calls for each host and credential, and tokens
-// for each repository, so that a look at an unchanged repository is one request.
+// for each repository, so that a look at an unchanged repository is one request;
+// where the registry gives entity tags, its answer is empty.
 // What a registry answers is bounded in bytes, tags and pages, what has a digest
 // is checked against it, and a registry cannot send us to another host for the
 // next page, or to plain HTTP unless that is allowed.
@@ -13,6 +14,7 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -58,6 +60,7 @@ type Client struct {
 	mu     sync.Mutex
 	links  map[key]*link
 	guards map[key]*guard
+	pages  pages
 }
 
 // link is what is kept for one repository and credential.
@@ -114,6 +117,7 @@ func (c *Client) link(a Access) (*link, error) {
 		if g, err = newTransport(a); err != nil {
 			return nil, err
 		}
+		g.id, g.pages = hex.EncodeToString(hostKey[:]), &c.pages
 		c.guards[hostKey] = g
 	}
 	l := &link{access: a, page: largePage, transport: g}

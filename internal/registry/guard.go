@@ -19,7 +19,9 @@ var ErrTooLarge = errors.New("the registry's answer has more than the allowed nu
 // guard bounds what answers may hold and remembers when to come back.
 type guard struct {
 	base  *http.Transport
-	plain bool // HTTP without TLS is allowed
+	plain bool   // HTTP without TLS is allowed
+	id    string // of the host and credential
+	pages *pages
 
 	mu    sync.Mutex
 	until time.Time
@@ -30,7 +32,14 @@ func (g *guard) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.URL.Scheme != "https" && !g.plain {
 		return nil, fmt.Errorf("%q is not asked over plain HTTP: set spec.insecure to allow it", r.URL.Host)
 	}
-	resp, err := g.base.RoundTrip(r)
+	if wait := g.wait(); wait > 0 {
+		return nil, &Busy{After: wait} // also for those who were on their way when it said so
+	}
+	trip := g.base.RoundTrip
+	if listsTags(r) {
+		trip = g.conditional
+	}
+	resp, err := trip(r)
 	if err != nil {
 		return nil, err
 	}

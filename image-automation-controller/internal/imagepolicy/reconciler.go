@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	imagev1 "github.com/weirhq/weir/api/image/v1"
+	"github.com/weirhq/weir/image-automation-controller/internal/buildtime"
 	"github.com/weirhq/weir/image-automation-controller/internal/imagerepository"
 	"github.com/weirhq/weir/image-automation-controller/internal/policy"
 	"github.com/weirhq/weir/image-automation-controller/internal/tagdb"
@@ -24,18 +25,22 @@ import (
 // Reconciler evaluates policies.
 type Reconciler struct {
 	Client   client.Reader // ImageRepositories, from the cache
-	Live     client.Reader // namespaces, Secrets and service accounts
+	Live     client.Reader // namespaces
+	Access   imagerepository.Access
 	Registry *registry.Client
 	Tags     *tagdb.Store
+	Built    *buildtime.Cache
 	// NoCrossNamespaceRefs forbids repositories of other namespaces.
 	NoCrossNamespaceRefs bool
 	// RequeueDependency is how long to wait for a scan at most.
 	RequeueDependency time.Duration
+
+	choices choices
 }
 
 // Reconcile chooses the tag.
 func (r *Reconciler) Reconcile(ctx context.Context, p *imagev1.ImagePolicy) (loop.Done, error) {
-	order, filter, err := parse(p)
+	rules, err := parse(p)
 	if err != nil {
 		return loop.Done{}, err
 	}
@@ -44,7 +49,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, p *imagev1.ImagePolicy) (loo
 		return loop.Done{}, err
 	}
 	telemetry.Enter(ctx, telemetry.Select)
-	tags, set, err := r.Tags.Tags(repo.Namespace, repo.Name)
+	set, err := r.Tags.Set(repo.Namespace, repo.Name)
 	if errors.Is(err, tagdb.ErrAbsent) {
 		return r.unscanned(p, repo)
 	}
@@ -54,12 +59,12 @@ func (r *Reconciler) Reconcile(ctx context.Context, p *imagev1.ImagePolicy) (loo
 	if image, err := imagerepository.Image(repo); err != nil || image.Name() != set.Image {
 		return r.unscanned(p, repo) // the image was edited since the scan
 	}
-	tag, err := policy.Latest(tags, filter, order)
-	switch {
-	case errors.Is(err, policy.ErrNoTag):
-		return loop.Done{}, loop.Wait(imagev1.DependencyNotReadyReason, max(r.RequeueDependency, time.Second), fmt.Errorf("the image %q: %w", repo.Spec.Image, err))
-	case err != nil:
-		return loop.Done{}, loop.Wait(imagev1.InvalidPolicyReason, max(r.RequeueDependency, time.Second), fmt.Errorf("the image %q: %w", repo.Spec.Image, err))
+	tag, err := r.choose(ctx, p, repo, set.Image, rules)
+	if errors.Is(err, tagdb.ErrAbsent) {
+		return r.unscanned(p, repo)
+	}
+	if err != nil {
+		return loop.Done{}, r.classify(fmt.Errorf("the image %q: %w", repo.Spec.Image, err))
 	}
 	next := imagev1.ImageRef{Name: repo.Spec.Image, Tag: tag}
 	if next.Digest, err = r.digest(ctx, p, repo, next); err != nil {
@@ -77,34 +82,23 @@ func (r *Reconciler) Follow(p *imagev1.ImagePolicy) telemetry.Revision {
 	return telemetry.Revision{Name: p.Status.LatestRef.String()}
 }
 
-// Finalize has nothing to undo.
-func (r *Reconciler) Finalize(context.Context, *imagev1.ImagePolicy) error { return nil }
-
-// parse reads the policy's rules.
-func parse(p *imagev1.ImagePolicy) (order policy.Order, filter policy.Filter, err error) {
-	choice := p.Spec.Policy
+// classify gives an error of a choice its reason.
+func (r *Reconciler) classify(err error) error {
+	wait := max(r.RequeueDependency, time.Second)
 	switch {
-	case choice.SemVer != nil:
-		order, err = policy.SemVer(choice.SemVer.Range)
-	case choice.Alphabetical != nil:
-		order, err = policy.Alphabetical(choice.Alphabetical.Order)
-	case choice.Numerical != nil:
-		order, err = policy.Numerical(choice.Numerical.Order)
+	case errors.Is(err, policy.ErrNoTag):
+		return loop.Wait(imagev1.DependencyNotReadyReason, wait, err)
+	case errors.Is(err, buildtime.ErrTooMany), errors.Is(err, errRank):
+		return loop.Wait(imagev1.InvalidPolicyReason, wait, err)
 	default:
-		err = fmt.Errorf("%w: spec.policy names none of semver, alphabetical and numerical", policy.ErrInvalid)
+		return imagerepository.Classify(err)
 	}
-	if err == nil && p.Spec.FilterTags != nil {
-		filter, err = policy.NewFilter(p.Spec.FilterTags.Pattern, p.Spec.FilterTags.Extract)
-	}
-	if err != nil {
-		return order, filter, loop.Stall(imagev1.InvalidPolicyReason, err)
-	}
-	always := p.GetDigestReflectionPolicy() == imagev1.ReflectAlways
-	if always && p.Spec.Interval == nil {
-		err := errors.New(`spec.interval must be set when spec.digestReflectionPolicy is "Always"`)
-		return order, filter, loop.Stall(imagev1.IntervalNotConfiguredReason, err)
-	}
-	return order, filter, nil
+}
+
+// Finalize forgets what was remembered of the policy.
+func (r *Reconciler) Finalize(_ context.Context, p *imagev1.ImagePolicy) error {
+	r.choices.forget(client.ObjectKeyFromObject(p))
+	return nil
 }
 
 // repository gets the ImageRepository that the policy names, if it may use it.
@@ -173,7 +167,7 @@ func (r *Reconciler) digest(ctx context.Context, p *imagev1.ImagePolicy, repo *i
 	}
 	ctx, cancel := context.WithTimeout(ctx, imagerepository.Timeout(repo))
 	defer cancel()
-	access, err := imagerepository.Access(ctx, r.Live, repo)
+	access, err := r.Access.Of(ctx, repo)
 	if err != nil {
 		return "", imagerepository.Classify(err)
 	}

@@ -13,6 +13,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	imagev1 "github.com/weirhq/weir/api/image/v1"
+	"github.com/weirhq/weir/image-automation-controller/internal/buildtime"
+	"github.com/weirhq/weir/image-automation-controller/internal/imagerepository"
 	"github.com/weirhq/weir/image-automation-controller/internal/tagdb"
 	"github.com/weirhq/weir/internal/loop"
 	"github.com/weirhq/weir/internal/process"
@@ -22,10 +24,18 @@ import (
 // repositoryIndex finds the policies that name a repository.
 const repositoryIndex = ".spec.imageRepositoryRef"
 
+// Options of Setup.
+type Options struct {
+	Access   imagerepository.Access
+	Registry *registry.Client
+	Tags     *tagdb.Store
+	Built    *buildtime.Cache
+}
+
 // Setup registers the kind with env's manager.
-func Setup(ctx context.Context, env *process.Env, registryClient *registry.Client, tags *tagdb.Store) error {
+func Setup(ctx context.Context, env *process.Env, o Options) error {
 	r := &Reconciler{
-		Client: env.Manager.GetClient(), Live: env.Manager.GetAPIReader(), Registry: registryClient, Tags: tags,
+		Client: env.Manager.GetClient(), Live: env.Manager.GetAPIReader(), Access: o.Access, Registry: o.Registry, Tags: o.Tags, Built: o.Built,
 		NoCrossNamespaceRefs: env.NoCrossNamespaceRefs, RequeueDependency: env.RequeueDependency,
 	}
 	index := func(obj client.Object) []string { return []string{repositoryKey(obj.(*imagev1.ImagePolicy)).String()} }

@@ -10,13 +10,14 @@ import (
 	"slices"
 	"time"
 
+	"github.com/fluxcd/pkg/apis/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	imagev1 "github.com/weirhq/weir/api/image/v1"
 	"github.com/weirhq/weir/image-automation-controller/internal/tagdb"
+	"github.com/weirhq/weir/internal/cloudlogin"
 	"github.com/weirhq/weir/internal/loop"
 	"github.com/weirhq/weir/internal/process"
 	"github.com/weirhq/weir/internal/registry"
@@ -30,15 +31,15 @@ const maxDefaultTimeout = 2 * time.Minute
 
 // Reconciler scans image repositories.
 type Reconciler struct {
-	Reader   client.Reader // reads Secrets and service accounts live
+	Access   Access
 	Registry *registry.Client
 	Tags     *tagdb.Store
 	Now      func() time.Time
 }
 
 // Setup registers the kind with env's manager.
-func Setup(env *process.Env, client *registry.Client, tags *tagdb.Store) error {
-	r := &Reconciler{Reader: env.Manager.GetAPIReader(), Registry: client, Tags: tags, Now: time.Now}
+func Setup(env *process.Env, access Access, client *registry.Client, tags *tagdb.Store) error {
+	r := &Reconciler{Access: access, Registry: client, Tags: tags, Now: time.Now}
 	return ctrl.NewControllerManagedBy(env.Manager).
 		For(&imagev1.ImageRepository{}, builder.WithPredicates(loop.Triggers())).
 		WithOptions(env.Controller()).
@@ -53,7 +54,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, repo *imagev1.ImageRepositor
 	}
 	ctx, cancel := context.WithTimeout(ctx, Timeout(repo))
 	defer cancel()
-	access, err := Access(ctx, r.Reader, repo)
+	access, err := r.Access.Of(ctx, repo)
 	if err != nil {
 		return loop.Done{}, Classify(err)
 	}
@@ -133,9 +134,11 @@ func Classify(err error) error {
 	switch {
 	case errors.Is(err, registry.ErrName):
 		return loop.Stall(imagev1.ImageURLInvalidReason, err)
-	case errors.Is(err, errUnsupported):
+	case errors.Is(err, cloudlogin.ErrGate):
+		return loop.Stall(meta.FeatureGateDisabledReason, fmt.Errorf("spec.serviceAccountName with %w: remove the field to use the identity of the controller", err))
+	case errors.Is(err, cloudlogin.ErrRegistry), errors.Is(err, errInsecureLogin):
 		return loop.Stall(imagev1.AuthenticationFailedReason, err)
-	case errors.Is(err, registry.ErrCredentials):
+	case errors.Is(err, registry.ErrCredentials), errors.Is(err, cloudlogin.ErrLogin):
 		return loop.Retry(imagev1.AuthenticationFailedReason, err)
 	case isBusy:
 		return loop.RetryAfter(imagev1.ReadOperationFailedReason, max(busy.After, time.Second), err)

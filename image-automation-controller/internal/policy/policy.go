@@ -1,18 +1,14 @@
 // Package policy picks the latest of an image's tags.
 //
-// It looks at the names of the tags only. A Filter first decides which tags
-// take part, and under which key; an Order then decides which key is the latest.
+// A Filter first decides which tags take part, and under which key; an Order
+// then ranks those keys. An Evaluation remembers where it stands, so that tags
+// which come in later are all that is looked at.
 package policy
 
 import (
 	"errors"
 	"fmt"
-	"math/big"
 	"regexp"
-	"slices"
-	"strings"
-
-	"github.com/Masterminds/semver/v3"
 )
 
 var (
@@ -24,99 +20,6 @@ var (
 
 // maxExtract bounds the length of an extract template and of a pattern, in bytes.
 const maxExtract = 4096
-
-// An Order ranks keys. The zero Order is not usable.
-type Order struct {
-	name   string // what a message calls it
-	latest func(keys []string) (string, error)
-}
-
-// Latest returns the latest key. Keys must be sorted and without repeats; of
-// keys that rank equally the first wins.
-func (o Order) Latest(keys []string) (string, error) {
-	if len(keys) == 0 {
-		return "", fmt.Errorf("%w to choose from", ErrNoTag)
-	}
-	return o.latest(keys)
-}
-
-// SemVer ranks keys as semantic versions (an optional "v" in front is allowed,
-// fewer than three numbers are not) and considers those within the range only.
-// Other keys are passed over.
-func SemVer(versions string) (Order, error) {
-	constraint, err := semver.NewConstraint(versions)
-	if err != nil {
-		return Order{}, fmt.Errorf("%w: the semver range %q cannot be parsed: %w", ErrInvalid, versions, err)
-	}
-	latest := func(keys []string) (string, error) {
-		var best *semver.Version
-		choice := ""
-		for _, key := range keys {
-			v, err := semver.NewVersion(key)
-			if strings.Count(key, ".") < 2 || err != nil || !constraint.Check(v) || best != nil && !v.GreaterThan(best) {
-				continue
-			}
-			best, choice = v, key
-		}
-		if best == nil {
-			return "", fmt.Errorf("%w is a version within the range %q", ErrNoTag, versions)
-		}
-		return choice, nil
-	}
-	return Order{name: "semver", latest: latest}, nil
-}
-
-// Alphabetical ranks keys by their bytes. The order "asc" (or "") makes the last
-// of the alphabet the latest, "desc" the first.
-func Alphabetical(order string) (Order, error) {
-	descending, err := direction(order)
-	if err != nil {
-		return Order{}, err
-	}
-	latest := func(keys []string) (string, error) {
-		if descending {
-			return slices.Min(keys), nil
-		}
-		return slices.Max(keys), nil
-	}
-	return Order{name: "alphabetical", latest: latest}, nil
-}
-
-// Numerical ranks keys as decimal numbers, exact to 150 digits. The order "asc"
-// (or "") makes the greatest the latest, "desc" the smallest. A key that is no
-// number is an error, because leaving it out could hide a wrong filter.
-func Numerical(order string) (Order, error) {
-	descending, err := direction(order)
-	if err != nil {
-		return Order{}, err
-	}
-	latest := func(keys []string) (string, error) {
-		var best *big.Float
-		choice := ""
-		for _, key := range keys {
-			n, _, err := big.ParseFloat(key, 10, 512, big.ToNearestEven)
-			if err != nil || n.IsInf() {
-				return "", fmt.Errorf("the tag key %q is not a number; use filterTags to leave such tags out", key)
-			}
-			if best == nil || !descending && n.Cmp(best) > 0 || descending && n.Cmp(best) < 0 {
-				best, choice = n, key
-			}
-		}
-		return choice, nil
-	}
-	return Order{name: "numerical", latest: latest}, nil
-}
-
-func direction(order string) (descending bool, err error) {
-	switch order {
-	case "", "asc":
-		return false, nil
-	case "desc":
-		return true, nil
-	default:
-		return false, fmt.Errorf("%w: the order %q is neither \"asc\" nor \"desc\"", ErrInvalid, order)
-	}
-}
 
 // A Filter chooses the tags that take part, and the key each is ranked by. The
 // zero Filter lets every tag through under its own name.
@@ -139,45 +42,122 @@ func NewFilter(pattern, extract string) (Filter, error) {
 	return Filter{pattern: compiled, extract: extract}, nil
 }
 
-// keys maps the key of each tag that takes part to the tag. Of two tags with the
-// same key the later one counts.
-func (f Filter) keys(tags []string) map[string]string {
-	keys := make(map[string]string, len(tags))
+// key is what a tag is ranked by, if it takes part.
+func (f Filter) key(tag string) (string, bool) {
+	if f.pattern == nil {
+		return tag, true
+	}
+	match := f.pattern.FindStringSubmatchIndex(tag)
+	if match == nil {
+		return "", false
+	}
+	if f.extract == "" {
+		return tag, true
+	}
+	return string(f.pattern.ExpandString(nil, f.extract, tag, match)), true
+}
+
+// Takes reports whether a tag passes the filter and has a rank in the order.
+func Takes(f Filter, o Order, tag string) bool {
+	key, ok := f.key(tag)
+	if !ok {
+		return false
+	}
+	_, ok, err := o.rank(tag, key)
+	return ok && err == nil
+}
+
+// An Evaluation is the choice among the tags it was given so far. It is not for
+// concurrent use.
+type Evaluation struct {
+	filter Filter
+	order  Order
+
+	tag, key string // the latest so far, if any
+	rank     any
+	any      bool
+
+	passed   bool // some tag has passed the filter
+	examined int
+}
+
+// Evaluate starts an Evaluation without any tags.
+func Evaluate(f Filter, o Order) *Evaluation { return &Evaluation{filter: f, order: o} }
+
+// Add considers more tags. Their order does not matter: of tags with the same
+// key the last of the alphabet counts, of keys that rank equally the first.
+// After an error the Evaluation must not be used any more.
+func (e *Evaluation) Add(tags ...string) error {
 	for _, tag := range tags {
-		if f.pattern == nil {
-			keys[tag] = tag
+		e.examined++
+		key, ok := e.filter.key(tag)
+		if !ok {
 			continue
 		}
-		match := f.pattern.FindStringSubmatchIndex(tag)
-		switch {
-		case match == nil:
-		case f.extract == "":
-			keys[tag] = tag
-		default:
-			keys[string(f.pattern.ExpandString(nil, f.extract, tag, match))] = tag
+		e.passed = true
+		rank, ok, err := e.order.rank(tag, key)
+		if err != nil {
+			return fmt.Errorf("%s policy: %w", e.order.name, err)
+		}
+		if ok && e.later(tag, key, rank) {
+			e.tag, e.key, e.rank, e.any = tag, key, rank, true
 		}
 	}
-	return keys
+	return nil
+}
+
+func (e *Evaluation) later(tag, key string, rank any) bool {
+	if !e.any {
+		return true
+	}
+	order := e.order.compare(rank, e.rank)
+	switch {
+	case order != 0:
+		return order > 0
+	case key != e.key:
+		return key < e.key
+	default:
+		return tag > e.tag
+	}
+}
+
+// Without reports whether the choice stays when these tags are gone. If not,
+// the rest has to be evaluated anew.
+func (e *Evaluation) Without(tags ...string) bool {
+	if !e.any {
+		return len(tags) == 0
+	}
+	for _, tag := range tags {
+		if tag == e.tag {
+			return false
+		}
+	}
+	return true
+}
+
+// Examined counts the tags that were looked at.
+func (e *Evaluation) Examined() int { return e.examined }
+
+// Latest is the choice. The error wraps ErrNoTag when there is none.
+func (e *Evaluation) Latest() (string, error) {
+	switch {
+	case e.any:
+		return e.tag, nil
+	case e.examined == 0:
+		return "", fmt.Errorf("%w has been found in the repository", ErrNoTag)
+	case !e.passed:
+		return "", fmt.Errorf("%w of the %d found matches filterTags.pattern", ErrNoTag, e.examined)
+	default:
+		return "", fmt.Errorf("%s policy: %w %s", e.order.name, ErrNoTag, e.order.none)
+	}
 }
 
 // Latest returns the tag that the order puts on top among those that pass the
-// filter. The tags must be sorted, so that the answer depends on nothing else.
+// filter.
 func Latest(tags []string, f Filter, o Order) (string, error) {
-	byKey := f.keys(tags)
-	if len(byKey) == 0 {
-		if len(tags) == 0 {
-			return "", fmt.Errorf("%w has been found in the repository", ErrNoTag)
-		}
-		return "", fmt.Errorf("%w of the %d found matches filterTags.pattern", ErrNoTag, len(tags))
+	e := Evaluate(f, o)
+	if err := e.Add(tags...); err != nil {
+		return "", err
 	}
-	keys := make([]string, 0, len(byKey))
-	for key := range byKey {
-		keys = append(keys, key)
-	}
-	slices.Sort(keys)
-	key, err := o.Latest(keys)
-	if err != nil {
-		return "", fmt.Errorf("%s policy: %w", o.name, err)
-	}
-	return byKey[key], nil
+	return e.Latest()
 }

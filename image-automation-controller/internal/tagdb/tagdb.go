@@ -47,9 +47,20 @@ type Set struct {
 type Store struct {
 	root *os.Root
 
-	mu   sync.Mutex
-	sets map[string]Set // by file name; what is known without reading
+	mu     sync.Mutex
+	sets   map[string]Set    // by file name; what is known without reading
+	deltas map[string]*Delta // by file name; the last change of each
+	reads  int
 }
+
+// A Delta is what became of one set of tags when the next one was found.
+type Delta struct {
+	From, To       string // digests of the sets
+	Added, Removed []string
+}
+
+// maxDelta bounds the tags of a Delta. More of them are as good as a new set.
+const maxDelta = 1_000
 
 // Open uses dir, which is created if need be, and removes what an interrupted
 // write may have left there.
@@ -70,7 +81,7 @@ func Open(dir string) (*Store, error) {
 	if err != nil {
 		return nil, errors.Join(err, root.Close())
 	}
-	return &Store{root: root, sets: map[string]Set{}}, nil
+	return &Store{root: root, sets: map[string]Set{}, deltas: map[string]*Delta{}}, nil
 }
 
 // Close releases the directory.
@@ -100,15 +111,67 @@ func (s *Store) Put(namespace, name, image string, tags []string) (set Set, chan
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if old, err := s.set(namespace, name); err == nil && old == set {
+	old, err := s.set(namespace, name)
+	if err == nil && old == set {
 		return set, false, nil
 	}
+	delta := s.compare(namespace, name, set, tags)
 	content := fmt.Appendf(nil, "%s %d %s\n%s\n%s", header, set.Count, set.Digest, set.Image, body.Bytes())
 	if err := s.write(namespace, name, content); err != nil {
 		return Set{}, false, fmt.Errorf("keeping the tags of %s/%s: %w", namespace, name, clean(err))
 	}
 	s.sets[file(namespace, name)] = set
+	s.deltas[file(namespace, name)] = delta
 	return set, true, nil
+}
+
+// compare tells what is different from what is on file; nil when that is
+// another image or too much. The tags are sorted.
+func (s *Store) compare(namespace, name string, set Set, tags []string) *Delta {
+	before, old, err := s.read(namespace, name)
+	if err != nil || old.Image != set.Image {
+		return nil
+	}
+	d := &Delta{From: old.Digest, To: set.Digest}
+	for len(before) > 0 || len(tags) > 0 {
+		switch {
+		case len(before) > 0 && len(tags) > 0 && before[0] == tags[0]:
+			before, tags = before[1:], tags[1:]
+			continue
+		case len(tags) == 0 || len(before) > 0 && before[0] < tags[0]:
+			d.Removed, before = append(d.Removed, strings.Clone(before[0])), before[1:]
+		default:
+			d.Added, tags = append(d.Added, strings.Clone(tags[0])), tags[1:]
+		}
+		if len(d.Added)+len(d.Removed) > maxDelta {
+			return nil
+		}
+	}
+	return d
+}
+
+// Since returns what was added to and removed from the set of the given digest
+// to make it the present one. Nothing is read. It is not known after a restart,
+// and of the last change only.
+func (s *Store) Since(namespace, name, digest string) (Delta, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	set, known := s.sets[file(namespace, name)]
+	d := s.deltas[file(namespace, name)]
+	switch {
+	case known && set.Digest == digest:
+		return Delta{From: digest, To: digest}, true
+	case !known || d == nil || d.From != digest || d.To != set.Digest:
+		return Delta{}, false
+	}
+	return *d, true
+}
+
+// Reads counts the files that were read.
+func (s *Store) Reads() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.reads
 }
 
 // Set describes the tags of an object without reading them, if it can. The error
@@ -138,6 +201,7 @@ func (s *Store) Tags(namespace, name string) ([]string, Set, error) {
 	tags, set, err := s.read(namespace, name)
 	if err != nil {
 		delete(s.sets, file(namespace, name)) // so that the next Put writes
+		delete(s.deltas, file(namespace, name))
 	}
 	return tags, set, err
 }
@@ -147,6 +211,7 @@ func (s *Store) Remove(namespace, name string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.sets, file(namespace, name))
+	delete(s.deltas, file(namespace, name))
 	if err := s.root.Remove(file(namespace, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("forgetting the tags of %s/%s: %w", namespace, name, clean(err))
 	}
@@ -162,6 +227,7 @@ func (s *Store) read(namespace, name string) ([]string, Set, error) {
 		return nil, Set{}, fmt.Errorf("reading the tags of %s/%s: %w", namespace, name, clean(err))
 	}
 	defer f.Close()
+	s.reads++
 	content, err := io.ReadAll(io.LimitReader(f, maxBytes))
 	if err != nil {
 		return nil, Set{}, fmt.Errorf("reading the tags of %s/%s: %w", namespace, name, clean(err))
