@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"io"
 	"log"
@@ -10,6 +11,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -18,6 +20,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	ggcr "github.com/google/go-containerregistry/pkg/registry"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	corev1 "k8s.io/api/core/v1"
@@ -283,6 +287,30 @@ type imageServer struct {
 	t        *testing.T
 	host     string
 	requests atomic.Int64
+
+	mu   sync.Mutex
+	many map[string][]string // tags by repository, of images that are not there
+}
+
+// pretend makes a repository list tags without images behind them.
+func (s *imageServer) pretend(repository string, tags ...string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.many == nil {
+		s.many = map[string][]string{}
+	}
+	s.many["/v2/org/"+repository+"/tags/list"] = tags
+}
+
+// list answers for a repository of pretended tags.
+func (s *imageServer) list(w http.ResponseWriter, r *http.Request) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	tags, ok := s.many[r.URL.Path]
+	if ok {
+		_ = json.NewEncoder(w).Encode(map[string]any{"tags": tags})
+	}
+	return ok
 }
 
 func newImageServer(t *testing.T) *imageServer {
@@ -296,7 +324,9 @@ func newImageServer(t *testing.T) *imageServer {
 			http.Error(w, `{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}`, http.StatusUnauthorized)
 			return
 		}
-		inner.ServeHTTP(w, r)
+		if !s.list(w, r) {
+			inner.ServeHTTP(w, r)
+		}
 	}))
 	t.Cleanup(server.Close)
 	u, err := url.Parse(server.URL)
@@ -313,23 +343,33 @@ func (s *imageServer) image(name string) string { return s.host + "/org/" + name
 func (s *imageServer) push(repository string, tags ...string) (digest string) {
 	s.t.Helper()
 	for _, tag := range tags {
-		ref, err := name.NewTag(s.image(repository) + ":" + tag)
-		if err != nil {
-			s.t.Fatal(err)
-		}
-		image, err := random.Image(16, 1)
-		if err == nil {
-			err = remote.Write(ref, image, remote.WithAuth(&authn.Basic{Username: user, Password: password}), remote.WithContext(context.Background()))
-		}
-		if err != nil {
-			s.t.Fatal(err)
-		}
-		hash, err := image.Digest()
-		if err != nil {
-			s.t.Fatal(err)
-		}
-		digest = hash.String()
+		digest = s.pushBuilt(repository, tag, nil)
 	}
+	return digest
+}
+
+// pushBuilt pushes an image that says when it was built.
+func (s *imageServer) pushBuilt(repository, tag string, at *time.Time) (digest string) {
+	s.t.Helper()
+	ref, err := name.NewTag(s.image(repository) + ":" + tag)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	image, err := random.Image(16, 1)
+	if err == nil && at != nil {
+		image, err = mutate.CreatedAt(image, v1.Time{Time: *at})
+	}
+	if err == nil {
+		err = remote.Write(ref, image, remote.WithAuth(&authn.Basic{Username: user, Password: password}), remote.WithContext(context.Background()))
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	hash, err := image.Digest()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	digest = hash.String()
 	return digest
 }
 

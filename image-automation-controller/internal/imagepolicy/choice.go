@@ -69,6 +69,10 @@ func (r *Reconciler) Examined() int {
 	return r.choices.examined
 }
 
+// Forget drops what is remembered of a policy. What it chooses next is made of
+// all tags again.
+func (r *Reconciler) Forget(p *imagev1.ImagePolicy) { r.choices.forget(client.ObjectKeyFromObject(p)) }
+
 // choose picks the tag: from what the last scan has added, if that is enough,
 // and otherwise from all tags. Errors wrap policy.ErrNoTag, errRank,
 // tagdb.ErrAbsent, buildtime.ErrTooMany, or are those of the registry.

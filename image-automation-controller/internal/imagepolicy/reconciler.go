@@ -97,7 +97,7 @@ func (r *Reconciler) classify(err error) error {
 
 // Finalize forgets what was remembered of the policy.
 func (r *Reconciler) Finalize(_ context.Context, p *imagev1.ImagePolicy) error {
-	r.choices.forget(client.ObjectKeyFromObject(p))
+	r.Forget(p)
 	return nil
 }
 
