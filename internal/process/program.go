@@ -107,6 +107,9 @@ func (e *Env) MaxRetryDelay() time.Duration { return e.limits.MaxRetryDelay }
 
 // Controller returns the options of a controller for one kind.
 func (e *Env) Controller() controller.Options {
+	if e.queues == nil { // an Env that was put together by hand
+		e.queues = &queues{log: ctrl.Log}
+	}
 	return controller.Options{
 		MaxConcurrentReconciles: e.Concurrent,
 		RateLimiter:             fluxctrl.GetRateLimiter(e.limits),
