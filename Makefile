@@ -89,8 +89,12 @@ images: ## Build OCI images of the controllers into dist/
 	@go run ./e2e/release images -version $(VERSION) -revision $$(git rev-parse HEAD) -created $$(git log -1 --format=%ct)
 
 .PHONY: release
-release: images ## Make the images, install.yaml and one manifest per controller in dist/
+release: images chart ## Make the images, install.yaml, one manifest per controller and the Helm chart in dist/
 	@go run ./e2e/release manifests -version $(VERSION)
+
+.PHONY: chart
+chart: ## Package the Helm chart into dist/
+	@go run ./e2e/release chart -version $(VERSION) -created $$(git log -1 --format=%ct)
 
 $(LINTER): tools/go.mod
 	$(call say,Building the pinned linter: a few minutes the first time)

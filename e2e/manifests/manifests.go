@@ -56,12 +56,12 @@ func Render(dir, folder string, o Options) (*Manifests, error) {
 	return &Manifests{objects}, nil
 }
 
-// load reads the YAML files below dir into memory, as /config.
+// load reads the YAML and JSON files below dir into memory, as /config.
 func load(dir string) (filesys.FileSystem, error) {
 	files := filesys.MakeFsInMemory()
 	root := os.DirFS(dir)
 	err := fs.WalkDir(root, ".", func(name string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || filepath.Ext(name) != ".yaml" {
+		if err != nil || d.IsDir() || filepath.Ext(name) != ".yaml" && filepath.Ext(name) != ".json" {
 			return err
 		}
 		data, err := fs.ReadFile(root, name)

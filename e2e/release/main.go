@@ -1,7 +1,8 @@
-// Release makes what is published: images with their bills of materials, and
-// manifests for kubectl.
+// Release makes what is published: images with their bills of materials,
+// manifests for kubectl, and a chart for Helm.
 //
 //	go run ./e2e/release manifests -version v1.2.3
+//	go run ./e2e/release chart -version v1.2.3
 //	go run ./e2e/release images -version v1.2.3
 //
 // It is run at the root of the workspace and writes below dist/.
@@ -18,12 +19,14 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/weirhq/weir/e2e/chart"
 	"github.com/weirhq/weir/e2e/manifests"
 )
 
 // options are the flags of both subcommands.
 type options struct {
 	version, registry, config, out string
+	chart                          string
 	only, platforms, certificates  string
 	revision, source               string
 	created                        int64
@@ -40,7 +43,7 @@ func main() {
 
 func run(ctx context.Context, args []string) error {
 	if len(args) == 0 {
-		return fmt.Errorf("say what to make: manifests or images")
+		return fmt.Errorf("say what to make: manifests, chart or images")
 	}
 	var o options
 	fs := flag.NewFlagSet(args[0], flag.ContinueOnError)
@@ -50,6 +53,10 @@ func run(ctx context.Context, args []string) error {
 	switch args[0] {
 	case "manifests":
 		fs.StringVar(&o.config, "config", "config", "The folder of the configuration.")
+	case "chart":
+		fs.StringVar(&o.config, "config", "config", "The folder of the configuration.")
+		fs.StringVar(&o.chart, "chart", "charts/weir", "The folder of the chart.")
+		fs.Int64Var(&o.created, "created", 0, "The date of the source in seconds since 1970, in place of the time of the build.")
 	case "images":
 		fs.StringVar(&o.only, "only", strings.Join(manifests.Controllers, ","), "The controllers to make images of.")
 		fs.StringVar(&o.platforms, "platforms", "linux/amd64,linux/arm64", "The platforms of the images.")
@@ -58,7 +65,7 @@ func run(ctx context.Context, args []string) error {
 		fs.StringVar(&o.source, "source", "https://github.com/weirhq/weir", "Where the source is.")
 		fs.Int64Var(&o.created, "created", 0, "The date of the source in seconds since 1970, in place of the time of the build.")
 	default:
-		return fmt.Errorf("%q cannot be made: say manifests or images", args[0])
+		return fmt.Errorf("%q cannot be made: say manifests, chart or images", args[0])
 	}
 	if err := fs.Parse(args[1:]); err != nil {
 		return err
@@ -69,10 +76,26 @@ func run(ctx context.Context, args []string) error {
 	if err := os.MkdirAll(o.out, 0o755); err != nil {
 		return err
 	}
-	if args[0] == "manifests" {
+	switch args[0] {
+	case "manifests":
 		return o.manifests()
+	case "chart":
+		return o.packageChart()
 	}
 	return o.images(ctx)
+}
+
+// packageChart writes the Helm chart.
+func (o *options) packageChart() error {
+	files, err := chart.Build(o.chart, o.config, o.version)
+	if err != nil {
+		return err
+	}
+	data, err := files.Archive(time.Unix(o.created, 0).UTC())
+	if err != nil {
+		return err
+	}
+	return o.write(chart.Name+"-"+strings.TrimPrefix(o.version, "v")+".tgz", data)
 }
 
 // manifests writes install.yaml with everything, and a file per controller.

@@ -39,9 +39,19 @@ func TestManifestsHaveTheVersion(t *testing.T) {
 	}
 }
 
+func TestChartHasTheVersion(t *testing.T) {
+	out := t.TempDir()
+	if err := run(t.Context(), []string{"chart", "-config", "../../config", "-chart", "../../charts/weir", "-out", out, "-version", "v9.8.7"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(out, "weir-9.8.7.tgz")); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestWrongArgumentsAreExplained(t *testing.T) {
 	for says, args := range map[string][]string{
-		"manifests or images": nil,
+		"chart or images": nil,
 		`"cake"`:              {"cake"},
 		`"1.2.3"`:             {"manifests", "-version", "1.2.3"},
 		`"solaris"`:           {"images", "-platforms", "solaris", "-out", t.TempDir()},

@@ -1,0 +1,91 @@
+{{/*
+The objects themselves are in files/, which `make chart` renders from config/:
+nothing is written twice. What is here changes them as the values say.
+*/}}
+
+{{/* weir.data: a file of the chart for the namespace of the release. */}}
+{{- define "weir.data" -}}
+{{- $text := .root.Files.Get .file -}}
+{{- if not $text -}}
+{{- fail (printf "%s is not in this chart: package it with `make chart`" .file) -}}
+{{- end -}}
+{{- $text | replace "flux-system" .root.Release.Namespace -}}
+{{- end -}}
+
+{{/* weir.controllers: the controllers that are switched on, with their values. */}}
+{{- define "weir.controllers" -}}
+{{- $on := dict -}}
+{{- range $name, $key := dict "source-controller" "sourceController" "kustomize-controller" "kustomizeController" "notification-controller" "notificationController" "image-automation-controller" "imageAutomationController" -}}
+{{- $values := index $.Values $key | default dict -}}
+{{- if $values.enabled -}}{{- $_ := set $on $name $values -}}{{- end -}}
+{{- end -}}
+{{- toJson $on -}}
+{{- end -}}
+
+{{/* weir.components: what the chosen components add and remove. */}}
+{{- define "weir.components" -}}
+{{- $all := list -}}
+{{- range .Values.components -}}
+{{- $all = append $all (include "weir.data" (dict "root" $ "file" (printf "files/components/%s.json" .)) | fromJson) -}}
+{{- end -}}
+{{- toJson $all -}}
+{{- end -}}
+
+{{/* weir.object: one object, with what the components say of it. */}}
+{{- define "weir.object" -}}
+{{- $object := .object -}}
+{{- $id := printf "%s/%s" $object.kind $object.metadata.name -}}
+{{- $gone := false -}}
+{{- range .components -}}
+{{- if has $id .remove -}}{{- $gone = true -}}{{- end -}}
+{{- with index .args $id -}}
+{{- $container := first $object.spec.template.spec.containers -}}
+{{- $_ := set $container "args" (concat $container.args .) -}}
+{{- end -}}
+{{- with index .rules $id -}}
+{{- $_ := set $object "rules" (concat $object.rules .) -}}
+{{- end -}}
+{{- end -}}
+{{- if not $gone }}
+---
+{{ toYaml $object }}
+{{ end -}}
+{{- end -}}
+
+{{/* weir.deployment: changes a Deployment as the values of its controller say. */}}
+{{- define "weir.deployment" -}}
+{{- $v := .values -}}{{- $root := .root -}}{{- $spec := .object.spec -}}{{- $pod := $spec.template.spec -}}
+{{- $container := first $pod.containers -}}
+{{- $image := $root.Values.image -}}
+{{- $_ := set $container "image" (printf "%s/%s:%s" (trimSuffix "/" $image.registry) .object.metadata.name ($image.tag | default $root.Chart.AppVersion)) -}}
+{{- $_ := set $container "imagePullPolicy" $image.pullPolicy -}}
+{{- $args := list -}}
+{{- range $container.args -}}
+{{- if hasPrefix "--events-addr=" . -}}
+{{- if $root.Values.eventsAddr -}}{{- $args = append $args (printf "--events-addr=%s" $root.Values.eventsAddr) -}}
+{{- else if $root.Values.notificationController.enabled -}}{{- $args = append $args . -}}
+{{- else -}}{{- $args = append $args "--events-addr=" -}}{{- end -}}
+{{- else if hasPrefix "--log-level=" . -}}{{- $args = append $args (printf "--log-level=%s" $root.Values.logLevel) -}}
+{{- else if hasPrefix "--watch-all-namespaces=" . -}}{{- $args = append $args (printf "--watch-all-namespaces=%t" $root.Values.watchAllNamespaces) -}}
+{{- else -}}{{- $args = append $args . -}}{{- end -}}
+{{- end -}}
+{{- $_ := set $container "args" (concat $args ($v.args | default list)) -}}
+{{- with $v.env -}}{{- $_ := set $container "env" (concat $container.env .) -}}{{- end -}}
+{{- with $v.resources -}}{{- $_ := set $container "resources" . -}}{{- end -}}
+{{- if hasKey $v "replicas" -}}{{- $_ := set $spec "replicas" ($v.replicas | int) -}}{{- end -}}
+{{- with $v.claim -}}
+{{- $claim := . -}}{{- $volumes := list -}}
+{{- range $pod.volumes -}}
+{{- if eq .name "data" -}}{{- $volumes = append $volumes (dict "name" "data" "persistentVolumeClaim" (dict "claimName" $claim)) -}}
+{{- else -}}{{- $volumes = append $volumes . -}}{{- end -}}
+{{- end -}}
+{{- $_ := set $pod "volumes" $volumes -}}
+{{- end -}}
+{{- with $root.Values.imagePullSecrets -}}{{- $_ := set $pod "imagePullSecrets" . -}}{{- end -}}
+{{- with $v.podAnnotations -}}{{- $_ := set $spec.template.metadata "annotations" (merge (deepCopy .) $spec.template.metadata.annotations) -}}{{- end -}}
+{{- with $v.podLabels -}}{{- $_ := set $spec.template.metadata "labels" (merge (deepCopy $spec.template.metadata.labels) .) -}}{{- end -}}
+{{- with $v.nodeSelector -}}{{- $_ := set $pod "nodeSelector" (merge (deepCopy .) $pod.nodeSelector) -}}{{- end -}}
+{{- with $v.tolerations -}}{{- $_ := set $pod "tolerations" . -}}{{- end -}}
+{{- with $v.affinity -}}{{- $_ := set $pod "affinity" . -}}{{- end -}}
+{{- with $v.priorityClassName -}}{{- $_ := set $pod "priorityClassName" . -}}{{- end -}}
+{{- end -}}
