@@ -1,6 +1,9 @@
 package receiver
 
-import "fmt"
+import (
+	"context"
+	"fmt"
+)
 
 // acr takes the webhooks of Azure Container Registry, which have no signature.
 // https://learn.microsoft.com/azure/container-registry/container-registry-webhook-reference
@@ -14,7 +17,7 @@ type acrPayload struct {
 	} `json:"target"`
 }
 
-func (acr) Authenticate(Request) error { return nil }
+func (acr) Authenticate(context.Context, Request) (Claims, error) { return nil, nil }
 
 func (acr) Read(r Request) (Call, error) {
 	var p acrPayload

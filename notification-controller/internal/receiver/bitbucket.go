@@ -1,14 +1,17 @@
 package receiver
 
-import "fmt"
+import (
+	"context"
+	"fmt"
+)
 
 // bitbucket takes the webhooks of Bitbucket Cloud, Server and Data Center.
 // https://confluence.atlassian.com/bitbucketserver/manage-webhooks-938025878.html
 type bitbucket struct{}
 
 // Authenticate checks X-Hub-Signature, which has SHA-256 in spite of its name.
-func (bitbucket) Authenticate(r Request) error {
-	return checkHMAC(r.Header.Get("X-Hub-Signature"), r.Body, r.Token, "sha256", "sha1")
+func (bitbucket) Authenticate(_ context.Context, r Request) (Claims, error) {
+	return nil, checkHMAC(r.Header.Get("X-Hub-Signature"), r.Body, r.Token, "sha256", "sha1")
 }
 
 func (bitbucket) Read(r Request) (Call, error) {

@@ -1,6 +1,7 @@
 package receiver
 
 import (
+	"context"
 	"fmt"
 	"regexp"
 )
@@ -27,7 +28,7 @@ type cdeventsPayload struct {
 
 var cdeventsType = regexp.MustCompile(`^dev\.cdevents\.[a-z]+\.[a-z]+\.[0-9]+\.[0-9]+\.[0-9]+(-[a-z0-9.-]+)?$`)
 
-func (cdevents) Authenticate(Request) error { return nil }
+func (cdevents) Authenticate(context.Context, Request) (Claims, error) { return nil, nil }
 
 func (cdevents) Read(r Request) (Call, error) {
 	event := r.Header.Get("Ce-Type")

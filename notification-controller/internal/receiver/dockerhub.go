@@ -1,6 +1,9 @@
 package receiver
 
-import "fmt"
+import (
+	"context"
+	"fmt"
+)
 
 // dockerhub takes the webhooks of Docker Hub, which have no signature.
 // https://docs.docker.com/docker-hub/repos/manage/webhooks/
@@ -15,7 +18,7 @@ type dockerhubPayload struct {
 	} `json:"repository"`
 }
 
-func (dockerhub) Authenticate(Request) error { return nil }
+func (dockerhub) Authenticate(context.Context, Request) (Claims, error) { return nil, nil }
 
 func (dockerhub) Read(r Request) (Call, error) {
 	var p dockerhubPayload

@@ -1,6 +1,7 @@
 package receiver
 
 import (
+	"context"
 	"fmt"
 	"mime"
 	"net/url"
@@ -21,11 +22,11 @@ type githubPayload struct {
 
 // Authenticate prefers the SHA-256 signature; the SHA-1 one counts only when
 // the other is absent.
-func (github) Authenticate(r Request) error {
+func (github) Authenticate(_ context.Context, r Request) (Claims, error) {
 	if s := r.Header.Get("X-Hub-Signature-256"); s != "" {
-		return checkHMAC(s, r.Body, r.Token, "sha256")
+		return nil, checkHMAC(s, r.Body, r.Token, "sha256")
 	}
-	return checkHMAC(r.Header.Get("X-Hub-Signature"), r.Body, r.Token, "sha1")
+	return nil, checkHMAC(r.Header.Get("X-Hub-Signature"), r.Body, r.Token, "sha1")
 }
 
 func (github) Read(r Request) (Call, error) {

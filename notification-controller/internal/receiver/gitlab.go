@@ -1,6 +1,9 @@
 package receiver
 
-import "fmt"
+import (
+	"context"
+	"fmt"
+)
 
 // gitlab takes the webhooks of GitLab, which send the token itself.
 // https://docs.gitlab.com/user/project/integrations/webhooks/
@@ -11,8 +14,8 @@ type gitlabPayload struct {
 	Ref        string `json:"ref"`
 }
 
-func (gitlab) Authenticate(r Request) error {
-	return checkToken(r.Header.Get("X-Gitlab-Token"), r.Token)
+func (gitlab) Authenticate(_ context.Context, r Request) (Claims, error) {
+	return nil, checkToken(r.Header.Get("X-Gitlab-Token"), r.Token)
 }
 
 func (gitlab) Read(r Request) (Call, error) {

@@ -5,25 +5,26 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
-	"io"
+	"mime"
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/fluxcd/pkg/apis/meta"
 	"github.com/go-logr/logr"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	notificationv1 "github.com/weirhq/weir/api/notification/v1"
+	"github.com/weirhq/weir/internal/secrets"
+	"github.com/weirhq/weir/notification-controller/internal/issuer"
+	"github.com/weirhq/weir/notification-controller/internal/listener"
 )
 
-const (
-	// maxBody bounds the body of a call, in bytes.
-	maxBody = 3 << 20
-	// PathIndex is the field index by which a Receiver is found.
-	PathIndex = ".status.webhookPath"
-)
+// PathIndex is the field index by which a Receiver is found.
+const PathIndex = ".status.webhookPath"
 
 // IndexPath is the index function of PathIndex.
 func IndexPath(obj client.Object) []string {
@@ -33,18 +34,40 @@ func IndexPath(obj client.Object) []string {
 	return nil
 }
 
-// Handler answers webhook calls.
-type Handler struct {
+// Options of a Handler. Rate, RefuseShort and NoCross may be left out.
+type Options struct {
 	// Find returns the Receivers whose status has the path.
 	Find func(ctx context.Context, path string) ([]notificationv1.Receiver, error)
-	// Client reads Secrets live and lists and patches the targets.
+	// Client reads Secrets live and patches the targets.
 	Client client.Client
-	// Live lists targets by label, past the cache.
+	// Live reads and lists targets, past the cache.
 	Live client.Reader
+	// Tokens verifies the tokens of senders.
+	Tokens *issuer.Verifier
 	// FieldOwner owns the annotation.
 	FieldOwner string
-	NoCross    bool
-	Log        logr.Logger
+	// NoCross forbids targets in other namespaces.
+	NoCross bool
+	// RefuseShort closes Receivers with a token that is short.
+	RefuseShort bool
+	// Rate is how many calls a second each path takes; 0 takes all.
+	Rate float64
+	Log  logr.Logger
+}
+
+// Handler answers webhook calls.
+type Handler struct {
+	Options
+	bodies *listener.Bodies
+	limits limits
+
+	mu    sync.Mutex
+	plans map[types.UID]*plan
+}
+
+// NewHandler returns the handler of the webhook endpoint.
+func NewHandler(o Options) *Handler {
+	return &Handler{Options: o, bodies: listener.NewBodies(), limits: limits{rate: o.Rate}, plans: map[types.UID]*plan{}}
 }
 
 // answer is an error with the status that the caller gets.
@@ -56,53 +79,59 @@ type answer struct {
 func (a *answer) Error() string { return a.err.Error() }
 func (a *answer) Unwrap() error { return a.err }
 
-// ServeHTTP implements http.Handler.
+// ServeHTTP implements http.Handler. The answer says how many objects were
+// asked to reconcile.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	err := h.handle(w, r)
+	told, err := h.handle(w, r)
 	if err == nil {
-		w.WriteHeader(http.StatusOK)
+		fmt.Fprintln(w, told)
 		return
 	}
 	code := http.StatusInternalServerError
 	if a, ok := errors.AsType[*answer](err); ok {
 		code = a.code
 	}
-	h.Log.Info("a webhook was refused", "code", code, "error", err.Error())
+	text := secrets.Redact(err.Error())
+	h.Log.Info("a webhook was refused", "code", code, "error", text)
 	if code == http.StatusInternalServerError { // details are for the log
-		http.Error(w, "not all objects could be told", code)
-		return
+		text = told.String()
 	}
-	http.Error(w, err.Error(), code)
+	http.Error(w, text, code)
 }
 
-func (h *Handler) handle(w http.ResponseWriter, r *http.Request) error {
+func (h *Handler) handle(w http.ResponseWriter, r *http.Request) (outcome, error) {
 	if r.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)
-		return &answer{http.StatusMethodNotAllowed, errors.New("webhooks are posted")}
+		return outcome{}, &answer{http.StatusMethodNotAllowed, errors.New("webhooks are posted")}
 	}
-	obj, token, err := h.receiver(r.Context(), r.URL.Path)
+	obj, err := h.receiver(r.Context(), r.URL.Path)
 	if err != nil {
-		return err
+		return outcome{}, err
 	}
-	kind, err := typeOf(obj)
+	if wait := h.limits.wait(obj.UID); wait > 0 {
+		w.Header().Set("Retry-After", fmt.Sprint(int(wait.Seconds())+1))
+		return outcome{}, &answer{http.StatusTooManyRequests, errors.New("this webhook is called too often")}
+	}
+	secret, err := h.secret(r.Context(), obj, r.URL.Path)
 	if err != nil {
-		return &answer{http.StatusServiceUnavailable, errNotReady}
+		return outcome{}, err
 	}
-	targets, err := targetsOf(obj, h.NoCross)
+	p := h.plan(obj)
+	if p.err != nil {
+		return outcome{}, &answer{http.StatusServiceUnavailable, errNotReady}
+	}
+	call, done, err := h.read(w, r, p.kind, secret)
 	if err != nil {
-		return &answer{http.StatusServiceUnavailable, errNotReady}
+		return outcome{}, err
 	}
-	call, err := read(w, r, kind, token)
-	if err != nil {
-		return err
-	}
+	defer done()
 	if call.Ping {
-		return nil
+		return outcome{}, nil
 	}
 	if !wanted(obj.Spec.Events, call.Event) {
-		return &answer{http.StatusBadRequest, fmt.Errorf("%w: event %q is not in spec.events", ErrPayload, call.Event)}
+		return outcome{}, &answer{http.StatusBadRequest, fmt.Errorf("%w: event %q is not in spec.events", ErrPayload, call.Event)}
 	}
-	return h.poke(r.Context(), targets, call)
+	return h.poke(r.Context(), p.targets, call)
 }
 
 var (
@@ -110,54 +139,117 @@ var (
 	errNotReady = errors.New("the receiver is suspended or not ready")
 )
 
-// receiver finds the Receiver of a path, and its token. The path is computed
-// again from the token, so that one of an old token opens nothing.
-func (h *Handler) receiver(ctx context.Context, path string) (*notificationv1.Receiver, []byte, error) {
+// receiver finds the Receiver of a path.
+func (h *Handler) receiver(ctx context.Context, path string) (*notificationv1.Receiver, error) {
+	if !strings.HasPrefix(path, notificationv1.ReceiverWebhookPath) {
+		return nil, &answer{http.StatusNotFound, errUnknown}
+	}
 	found, err := h.Find(ctx, path)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	if len(found) == 0 || !strings.HasPrefix(path, notificationv1.ReceiverWebhookPath) {
-		return nil, nil, &answer{http.StatusNotFound, errUnknown}
+	if len(found) == 0 {
+		return nil, &answer{http.StatusNotFound, errUnknown}
 	}
 	obj := &found[0]
 	if obj.Spec.Suspend || !apimeta.IsStatusConditionTrue(obj.Status.Conditions, meta.ReadyCondition) {
-		return nil, nil, &answer{http.StatusServiceUnavailable, errNotReady}
+		return nil, &answer{http.StatusServiceUnavailable, errNotReady}
 	}
-	token, err := tokenOf(ctx, h.Client, obj)
+	return obj, nil
+}
+
+// secret reads the Receiver's Secret. The path is computed again from the
+// token, so that one of an old token opens nothing.
+func (h *Handler) secret(ctx context.Context, obj *notificationv1.Receiver, path string) (map[string][]byte, error) {
+	secret, err := secretOf(ctx, h.Client, obj, h.RefuseShort)
 	if err != nil {
-		h.Log.Error(err, "reading the token of a receiver", "name", obj.Name, "namespace", obj.Namespace)
-		return nil, nil, &answer{http.StatusServiceUnavailable, errNotReady}
+		h.Log.Info("the token of a receiver cannot be used", "name", obj.Name, "namespace", obj.Namespace, "error", secrets.Redact(err.Error()))
+		return nil, &answer{http.StatusServiceUnavailable, errNotReady}
 	}
-	if subtle.ConstantTimeCompare([]byte(obj.GetWebhookPath(string(token))), []byte(path)) != 1 {
-		return nil, nil, &answer{http.StatusNotFound, errUnknown}
+	if subtle.ConstantTimeCompare([]byte(obj.GetWebhookPath(string(secret[keyToken]))), []byte(path)) != 1 {
+		return nil, &answer{http.StatusNotFound, errUnknown}
 	}
-	return obj, token, nil
+	return secret, nil
+}
+
+// plan is a Receiver, compiled.
+type plan struct {
+	version string
+	kind    Type
+	targets []target
+	err     error
+}
+
+// maxPlans bounds the compiled Receivers that are kept.
+const maxPlans = 1000
+
+// plan compiles a Receiver, once as long as it stays the same.
+func (h *Handler) plan(obj *notificationv1.Receiver) *plan {
+	h.mu.Lock()
+	p := h.plans[obj.UID]
+	h.mu.Unlock()
+	if p != nil && p.version == obj.ResourceVersion {
+		return p
+	}
+	p = &plan{version: obj.ResourceVersion}
+	if p.kind, p.err = typeOf(obj, h.Tokens); p.err == nil {
+		p.targets, p.err = targetsOf(obj, h.NoCross)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.plans) >= maxPlans {
+		clear(h.plans)
+	}
+	h.plans[obj.UID] = p
+	return p
 }
 
 // read takes in the call: its bytes first, then its proof, and only then what
-// it says.
-func read(w http.ResponseWriter, r *http.Request, kind Type, token []byte) (Call, error) {
-	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
-		return Call{}, &answer{http.StatusBadRequest, fmt.Errorf("%w: the body must not be compressed", ErrPayload)}
-	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
-	if _, large := errors.AsType[*http.MaxBytesError](err); large {
-		return Call{}, &answer{http.StatusRequestEntityTooLarge, errors.New("the body is larger than 3 MiB")}
+// it says. Until done is called the bytes count as held.
+func (h *Handler) read(w http.ResponseWriter, r *http.Request, kind Type, secret map[string][]byte) (call Call, done func(), err error) {
+	body, done, err := h.bodies.Read(w, r)
+	if errors.Is(err, listener.ErrTooLarge) {
+		return Call{}, nil, &answer{http.StatusRequestEntityTooLarge, err}
 	}
 	if err != nil {
-		return Call{}, &answer{http.StatusBadRequest, errors.New("the body could not be read")}
+		return Call{}, nil, &answer{http.StatusBadRequest, err}
 	}
-	request := Request{Header: r.Header, Body: body, Token: token}
-	if err := kind.Authenticate(request); err != nil {
+	call, err = authentic(r, kind, body, secret)
+	if err != nil {
+		done()
+		return Call{}, nil, err
+	}
+	return call, done, nil
+}
+
+func authentic(r *http.Request, kind Type, body []byte, secret map[string][]byte) (Call, error) {
+	request := Request{Header: r.Header, Body: body, Token: secret[keyToken], Secret: secret}
+	claims, err := kind.Authenticate(r.Context(), request)
+	if errors.Is(err, issuer.ErrUnreachable) { // not the caller's fault, who had better call again
+		return Call{}, &answer{http.StatusServiceUnavailable, err}
+	}
+	if err != nil {
 		return Call{}, &answer{http.StatusBadRequest, err}
 	}
 	call, err := kind.Read(request)
 	if err != nil {
 		return Call{}, &answer{http.StatusBadRequest, err}
 	}
-	call.Body = body
+	if call.Body == nil {
+		call.Body = body
+	}
+	call.Claims, call.JSON = claims, isJSON(r.Header)
 	return call, nil
+}
+
+// isJSON says whether the sender calls the body JSON.
+func isJSON(h http.Header) bool {
+	for part := range strings.SplitSeq(h.Get("Content-Type"), ",") {
+		if kind, _, err := mime.ParseMediaType(part); err == nil && kind == "application/json" {
+			return true
+		}
+	}
+	return false
 }
 
 func wanted(events []string, event string) bool {

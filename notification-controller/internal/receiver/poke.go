@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"sync"
 	"time"
 
@@ -24,17 +23,27 @@ const (
 	pokeTimeout = 30 * time.Second
 )
 
+// outcome says what a call set off.
+type outcome struct{ told, meant int }
+
+func (o outcome) String() string {
+	if o.told == o.meant {
+		return fmt.Sprintf("%d objects were asked to reconcile", o.told)
+	}
+	return fmt.Sprintf("%d of %d objects were asked to reconcile", o.told, o.meant)
+}
+
 // poke asks all objects that the targets name to reconcile. One that fails
 // does not keep the others from being asked.
-func (h *Handler) poke(ctx context.Context, targets []target, call Call) error {
+func (h *Handler) poke(ctx context.Context, targets []target, call Call) (outcome, error) {
 	ctx, cancel := context.WithTimeout(ctx, pokeTimeout)
 	defer cancel()
-	objects, err := h.expand(ctx, targets, call)
-	body, encodeErr := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": map[string]string{
+	objects, problems := h.expand(ctx, targets, call)
+	body, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": map[string]string{
 		meta.ReconcileRequestAnnotation: time.Now().Format(time.RFC3339Nano),
 	}}})
-	if encodeErr != nil {
-		return encodeErr
+	if err != nil {
+		return outcome{}, err
 	}
 	errs := make([]error, len(objects))
 	slots := make(chan struct{}, parallel)
@@ -47,7 +56,13 @@ func (h *Handler) poke(ctx context.Context, targets []target, call Call) error {
 		})
 	}
 	work.Wait()
-	return errors.Join(append(errs, err)...)
+	done := outcome{meant: len(objects) + len(problems)}
+	for _, err := range errs {
+		if err == nil {
+			done.told++
+		}
+	}
+	return done, errors.Join(append(errs, problems...)...)
 }
 
 func (h *Handler) patch(ctx context.Context, obj *metav1.PartialObjectMetadata, body []byte) error {
@@ -59,23 +74,24 @@ func (h *Handler) patch(ctx context.Context, obj *metav1.PartialObjectMetadata, 
 	return nil
 }
 
-// expand names the objects that the targets mean. What could be found is
-// returned even with an error.
-func (h *Handler) expand(ctx context.Context, targets []target, call Call) ([]*metav1.PartialObjectMetadata, error) {
-	var out []*metav1.PartialObjectMetadata
-	var errs []error
+// expand names the objects that the targets mean, and what went wrong with
+// others.
+func (h *Handler) expand(ctx context.Context, targets []target, call Call) (out []*metav1.PartialObjectMetadata, problems []error) {
 	for _, t := range targets {
 		found, err := h.find(ctx, t)
-		errs = append(errs, err)
-		if t.filter != nil {
-			found, err = chosen(ctx, t.filter, found, call)
-			errs = append(errs, err)
+		if err != nil {
+			problems = append(problems, err)
+		}
+		if len(t.filters) > 0 {
+			var errs []error
+			found, errs = chosen(ctx, t.filters, found, call)
+			problems = append(problems, errs...)
 		}
 		for _, o := range found {
 			out = append(out, metadataOf(t.gvk, o.Namespace, o.Name))
 		}
 	}
-	return out, errors.Join(errs...)
+	return out, problems
 }
 
 // find returns the objects of one target. One that is named and not filtered
@@ -85,28 +101,12 @@ func (h *Handler) find(ctx context.Context, t target) ([]*metav1.PartialObjectMe
 		return h.list(ctx, t)
 	}
 	obj := metadataOf(t.gvk, t.namespace, t.name)
-	if t.filter != nil {
+	if len(t.filters) > 0 {
 		if err := h.Live.Get(ctx, client.ObjectKeyFromObject(obj), obj); err != nil {
 			return nil, fmt.Errorf("reading %s %q in namespace %q: %w", t.gvk.Kind, t.name, t.namespace, err)
 		}
 	}
 	return []*metav1.PartialObjectMetadata{obj}, nil
-}
-
-// chosen returns the objects that the filter wants.
-func chosen(ctx context.Context, f *filter, objects []*metav1.PartialObjectMetadata, call Call) (out []*metav1.PartialObjectMetadata, problems error) {
-	var req any
-	if err := json.Unmarshal(call.Body, &req); err != nil {
-		return nil, &answer{http.StatusBadRequest, fmt.Errorf("%w: a filter needs a body in JSON", ErrPayload)}
-	}
-	for _, obj := range objects {
-		ok, err := f.wants(ctx, obj, req)
-		problems = errors.Join(problems, err)
-		if ok {
-			out = append(out, obj)
-		}
-	}
-	return out, problems
 }
 
 func (h *Handler) list(ctx context.Context, t target) ([]*metav1.PartialObjectMetadata, error) {

@@ -1,6 +1,9 @@
 package receiver
 
-import "fmt"
+import (
+	"context"
+	"fmt"
+)
 
 // quay takes the webhooks of Quay, which have no signature.
 // https://docs.quay.io/guides/notifications.html
@@ -11,7 +14,7 @@ type quayPayload struct {
 	Tags []string `json:"updated_tags"`
 }
 
-func (quay) Authenticate(Request) error { return nil }
+func (quay) Authenticate(context.Context, Request) (Claims, error) { return nil, nil }
 
 func (quay) Read(r Request) (Call, error) {
 	var p quayPayload

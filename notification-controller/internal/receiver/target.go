@@ -7,6 +7,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	notificationv1 "github.com/weirhq/weir/api/notification/v1"
+	"github.com/weirhq/weir/internal/expression"
+	"github.com/weirhq/weir/notification-controller/internal/issuer"
 )
 
 // ErrAccess reports a target in another namespace while that is forbidden.
@@ -30,23 +32,32 @@ var versions = map[string]string{
 type target struct {
 	gvk       schema.GroupVersionKind
 	namespace string
-	name      string            // "*" with labels
-	labels    map[string]string // of name "*"
-	filter    *filter           // nil takes every object
+	name      string                   // "*" with labels
+	labels    map[string]string        // of name "*"
+	filters   []*expression.Expression // all must hold
 }
 
 // typeOf returns the Receiver's type, or why it cannot be served.
-func typeOf(r *notificationv1.Receiver) (Type, error) {
-	t := types[r.Spec.Type]
-	if t == nil {
-		return nil, fmt.Errorf("%w: spec.type %q is not supported by this version of the notification-controller", errSpec, r.Spec.Type)
+// The error is errSpec or expression.ErrInvalid.
+func typeOf(r *notificationv1.Receiver, tokens *issuer.Verifier) (Type, error) {
+	make := kinds[r.Spec.Type]
+	if make == nil {
+		return nil, fmt.Errorf("%w: spec.type %q is none that this version knows", errSpec, r.Spec.Type)
+	}
+	t, err := make(r, tokens)
+	if err != nil {
+		return nil, err
 	}
 	return withSignature(r, t)
 }
 
-// targetsOf completes spec.resources. The error is errSpec, errFilter or
-// ErrAccess.
+// targetsOf completes spec.resources. The error is errSpec,
+// expression.ErrInvalid or ErrAccess.
 func targetsOf(r *notificationv1.Receiver, noCross bool) ([]target, error) {
+	common, err := newFilter(r.Spec.Type, r.Spec.ResourceFilter)
+	if err != nil {
+		return nil, fmt.Errorf("spec.resourceFilter: %w", err)
+	}
 	var out []target
 	for i, res := range r.Spec.Resources {
 		field := fmt.Sprintf("spec.resources[%d]", i)
@@ -54,21 +65,23 @@ func targetsOf(r *notificationv1.Receiver, noCross bool) ([]target, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", field, err)
 		}
+		if common != nil {
+			t.filters = append(t.filters, common)
+		}
 		out = append(out, t)
 	}
 	return out, nil
 }
 
 func targetOf(r *notificationv1.Receiver, res notificationv1.ReceiverResource, noCross bool) (target, error) {
-	text := res.Filter
-	if text == "" {
-		text = r.Spec.ResourceFilter
-	}
-	chosen, err := newFilter(text)
+	t := target{namespace: res.Namespace, name: res.Name, labels: res.MatchLabels}
+	own, err := newFilter(r.Spec.Type, res.Filter)
 	if err != nil {
 		return target{}, fmt.Errorf("filter: %w", err)
 	}
-	t := target{namespace: res.Namespace, name: res.Name, labels: res.MatchLabels, filter: chosen}
+	if own != nil {
+		t.filters = append(t.filters, own)
+	}
 	if t.namespace == "" {
 		t.namespace = r.Namespace
 	}
