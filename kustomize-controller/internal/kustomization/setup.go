@@ -2,12 +2,9 @@ package kustomization
 
 import (
 	"context"
-	"time"
 
 	"github.com/fluxcd/pkg/apis/meta"
-	corev1 "k8s.io/api/core/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -17,7 +14,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
-	ctrlsource "sigs.k8s.io/controller-runtime/pkg/source"
 
 	kustomizev1 "github.com/weirhq/weir/api/kustomize/v1"
 	sourcev1 "github.com/weirhq/weir/api/source/v1"
@@ -73,36 +69,10 @@ func (r *Reconciler) Setup(ctx context.Context, env *process.Env, bell *loop.Bel
 	return nil
 }
 
-// lookAgain is how long a right that is missing is waited for at a time.
-const lookAgain = time.Minute
-
 // watchConfigs makes changes of Secrets or ConfigMaps bring back those that read
-// them: of their metadata alone, and only of those that the manager's cache
-// selects. Everything else works without the right to list them, so this waits
-// for it; a watch that may not list would stop the whole process.
+// them.
 func (r *Reconciler) watchConfigs(env *process.Env, c controller.Controller, kind string) manager.RunnableFunc {
-	return func(ctx context.Context) error {
-		list := &metav1.PartialObjectMetadataList{}
-		list.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind(kind + "List"))
-		for told := false; ; told = true {
-			err := env.Manager.GetAPIReader().List(ctx, list, client.Limit(1))
-			if err == nil {
-				break
-			}
-			if !told {
-				env.Log.Info("changes of these objects are not seen at once: they may not be listed", "kind", kind, "reason", err.Error())
-			}
-			select {
-			case <-ctx.Done():
-				return nil
-			case <-time.After(lookAgain):
-			}
-		}
-		object := &metav1.PartialObjectMetadata{}
-		object.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind(kind))
-		return c.Watch(ctrlsource.Kind[client.Object](env.Manager.GetCache(), object, r.usersBy(byConfig, kind+"/"),
-			predicate.ResourceVersionChangedPredicate{}))
-	}
+	return loop.WatchConfigs(env, c, kind, r.usersBy(byConfig, kind+"/"))
 }
 
 // indexes say under which values a Kustomization is found.
