@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -13,17 +12,22 @@ import (
 	"github.com/fluxcd/pkg/auth"
 	"github.com/spf13/pflag"
 	"k8s.io/apimachinery/pkg/runtime"
-	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	notificationv1 "github.com/weirhq/weir/api/notification/v1"
 	notificationv1beta3 "github.com/weirhq/weir/api/notification/v1beta3"
-	"github.com/weirhq/weir/internal/loop"
 	"github.com/weirhq/weir/internal/process"
 	"github.com/weirhq/weir/notification-controller/internal/listener"
-	"github.com/weirhq/weir/notification-controller/internal/receiver"
 )
+
+// ignoreConfigs is the gate that keeps Secrets from being watched.
+const ignoreConfigs = "DisableConfigWatchers"
+
+// gates are all feature gates with their defaults. The last means nothing
+// here: Secrets and ConfigMaps are never cached.
+var gates = map[string]bool{
+	auth.FeatureGateObjectLevelWorkloadIdentity: false, ignoreConfigs: false, "CacheSecretsAndConfigMaps": false,
+}
 
 // options are the flags of this program.
 type options struct {
@@ -32,6 +36,8 @@ type options struct {
 	exportPaths                           bool
 	tokenCacheSize                        int
 	tokenCacheDuration                    time.Duration
+	refuseShort                           bool
+	webhookRate                           float64
 }
 
 func (o *options) bind(fs *pflag.FlagSet) {
@@ -42,6 +48,8 @@ func (o *options) bind(fs *pflag.FlagSet) {
 	fs.BoolVar(&o.exportPaths, "export-http-path-metrics", false, "Whether HTTP metrics have the path of each request as a label.")
 	fs.IntVar(&o.tokenCacheSize, "token-cache-max-size", 100, "How many credentials of cloud providers are kept.")
 	fs.DurationVar(&o.tokenCacheDuration, "token-cache-max-duration", time.Hour, "How long a credential of a cloud provider is used; an hour at the most.")
+	fs.BoolVar(&o.refuseShort, "refuse-short-tokens", false, "Refuse Receivers whose token has fewer than 16 characters, instead of warning of them.")
+	fs.Float64Var(&o.webhookRate, "webhook-rate-limit", 20, "How many calls a second the webhook of each Receiver takes, five times as many at once; 0 takes all.")
 }
 
 func storagePath() string {
@@ -57,7 +65,7 @@ func main() {
 		Name:        "notification-controller",
 		AddToScheme: []func(*runtime.Scheme) error{notificationv1.AddToScheme, notificationv1beta3.AddToScheme},
 		Kinds:       []client.Object{&notificationv1.Receiver{}, &notificationv1beta3.Alert{}, &notificationv1beta3.Provider{}},
-		Gates:       map[string]bool{auth.FeatureGateObjectLevelWorkloadIdentity: false},
+		Gates:       gates,
 		Flags:       o.bind,
 		Receiver:    true,
 		Setup:       o.setup,
@@ -72,41 +80,6 @@ func (o *options) setup(ctx context.Context, env *process.Env) error {
 		return err
 	}
 	return o.receivers(ctx, env)
-}
-
-// receivers reconciles Receiver objects and answers their webhooks.
-func (o *options) receivers(ctx context.Context, env *process.Env) error {
-	mgr := env.Manager
-	if err := mgr.GetFieldIndexer().IndexField(ctx, &notificationv1.Receiver{}, receiver.PathIndex, receiver.IndexPath); err != nil {
-		return fmt.Errorf("indexing receivers: %w", err)
-	}
-	worker := &receiver.Reconciler{
-		Client: mgr.GetClient(), NoCross: env.NoCrossNamespaceRefs,
-		Warn: func(obj client.Object, reason, message string) { env.Recorder.Warning(obj, reason, message, nil) },
-	}
-	err := ctrl.NewControllerManagedBy(mgr).
-		For(&notificationv1.Receiver{}, builder.WithPredicates(loop.Triggers())).
-		WithOptions(env.Controller()).
-		Complete(loop.New(env, worker))
-	if err != nil {
-		return err
-	}
-	handler := &receiver.Handler{
-		Find:   findReceivers(mgr.GetClient()),
-		Client: mgr.GetClient(), Live: mgr.GetAPIReader(),
-		FieldOwner: env.FieldOwner, NoCross: env.NoCrossNamespaceRefs, Log: env.Log.WithName("receiver"),
-	}
-	return mgr.Add(o.server(env, "receiver", o.receiverAddr, handler, nil))
-}
-
-func findReceivers(c client.Reader) func(context.Context, string) ([]notificationv1.Receiver, error) {
-	return func(ctx context.Context, path string) ([]notificationv1.Receiver, error) {
-		var list notificationv1.ReceiverList
-		if err := c.List(ctx, &list, client.MatchingFields{receiver.PathIndex: path}, client.Limit(1)); err != nil {
-			return nil, fmt.Errorf("looking up a webhook: %w", err)
-		}
-		return list.Items, nil
-	}
 }
 
 func (o *options) server(env *process.Env, name, addr string, h http.Handler, ready func(context.Context) error) *listener.Server {

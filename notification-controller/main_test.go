@@ -165,17 +165,29 @@ func TestProgram(t *testing.T) {
 				e.Reason == "NotificationDispatchFailed" && strings.Contains(e.Message, `"nats"`)
 		})
 	})
-	t.Run("a receiver that is not built stalls", func(t *testing.T) {
+	t.Run("a receiver says what its Secret lacks", func(t *testing.T) {
 		watchFor(t, c, &notificationv1.ReceiverList{}, ns, func(obj runtime.Object) bool {
 			r, ok := obj.(*notificationv1.Receiver)
 			if !ok || r.Name != "unbuilt" {
 				return false
 			}
-			s := apimeta.FindStatusCondition(r.Status.Conditions, "Stalled")
-			return s != nil && strings.Contains(s.Message, `"gcr"`)
+			ready := apimeta.FindStatusCondition(r.Status.Conditions, "Ready")
+			return ready != nil && ready.Reason == "TokenNotFound" && strings.Contains(ready.Message, `"email"`)
 		})
 	})
 	t.Run("a signed webhook pokes its target", func(t *testing.T) { webhookToPoke(t, c, o, ns, token) })
+	t.Run("a new token makes a new path at once", func(t *testing.T) {
+		s := &corev1.Secret{ObjectMeta: in}
+		patch := client.RawPatch("application/merge-patch+json", []byte(`{"stringData":{"token":"another-token-of-thirty-two-chars"}}`))
+		if err := c.Patch(t.Context(), s, patch); err != nil {
+			t.Fatal(err)
+		}
+		want := receiverOf(in, "github").GetWebhookPath("another-token-of-thirty-two-chars")
+		watchFor(t, c, &notificationv1.ReceiverList{}, ns, func(obj runtime.Object) bool {
+			r, ok := obj.(*notificationv1.Receiver)
+			return ok && r.Name == "demo" && r.Status.WebhookPath == want
+		})
+	})
 }
 
 func alertOf(m metav1.ObjectMeta) *notificationv1beta3.Alert {

@@ -93,7 +93,7 @@ func (n *notifier) watch(ctx context.Context) (func(context.Context) error, erro
 	if err != nil {
 		return nil, fmt.Errorf("watching alerts: %w", err)
 	}
-	alertsIn, err := alerts.AddEventHandler(handler(n.put, n.index.Remove))
+	alertsIn, err := alerts.AddEventHandler(follow(n.put, n.index.Remove))
 	if err != nil {
 		return nil, fmt.Errorf("watching alerts: %w", err)
 	}
@@ -102,7 +102,7 @@ func (n *notifier) watch(ctx context.Context) (func(context.Context) error, erro
 		return nil, fmt.Errorf("watching providers: %w", err)
 	}
 	changed := func(p *notificationv1beta3.Provider) { n.queue.Wake(client.ObjectKeyFromObject(p)) }
-	providersIn, err := providers.AddEventHandler(handler(changed, n.forget))
+	providersIn, err := providers.AddEventHandler(follow(changed, n.forget))
 	if err != nil {
 		return nil, fmt.Errorf("watching providers: %w", err)
 	}
@@ -126,9 +126,9 @@ func (n *notifier) put(a *notificationv1beta3.Alert) {
 	}
 }
 
-// handler calls put and remove for the objects of one kind. Resyncs and
+// follow calls put and remove for the objects of one kind. Resyncs and
 // updates that change nothing in the spec are passed over.
-func handler[T client.Object](put func(T), remove func(types.NamespacedName)) toolscache.ResourceEventHandler {
+func follow[T client.Object](put func(T), remove func(types.NamespacedName)) toolscache.ResourceEventHandler {
 	return toolscache.ResourceEventHandlerFuncs{
 		AddFunc: func(o any) {
 			if obj, ok := o.(T); ok {

@@ -107,7 +107,7 @@ type ReceiverSpec struct {
 type ReceiverResource struct {
 	CrossNamespaceObjectReference `json:",inline"`
 
-	// Filter is a CEL expression as in resourceFilter, for these objects only. It wins over resourceFilter.
+	// Filter is a CEL expression as in resourceFilter, for these objects only. Where both are set, both must hold.
 	// +optional
 	Filter string `json:"filter,omitempty"`
 }
