@@ -185,7 +185,7 @@ func (q *Queue) send(ctx context.Context, job *Job) (err error) {
 
 // settle removes a job that the Provider has taken.
 func (q *Queue) settle(l *lane, e *entry) {
-	q.forget([]uint64{e.id})
+	q.store.remove(e.id)
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.drop(e)
@@ -193,7 +193,7 @@ func (q *Queue) settle(l *lane, e *entry) {
 }
 
 func (q *Queue) giveUp(l *lane, e *entry, job *Job, err error) {
-	q.forget([]uint64{e.id})
+	q.store.remove(e.id)
 	q.mu.Lock()
 	q.drop(e)
 	q.mu.Unlock()

@@ -9,6 +9,8 @@
 // two are reported. After a crash a job that was under way is sent again:
 // delivery is at least once.
 //
+// Jobs of Alerts that ask for it are folded on their way in, see window.
+//
 // Every replica delivers what it has accepted itself; no leader is needed.
 package delivery
 
@@ -17,6 +19,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -35,7 +38,12 @@ type Job struct {
 	Event  eventv1.Event       `json:"event"`
 	// Accepted is when the event came in.
 	Accepted time.Time `json:"accepted"`
+	// Fold is how long events of one object are folded; 0 tells each.
+	Fold time.Duration `json:"fold,omitempty"`
 }
+
+// ErrFull reports that there is no room for a job, and none can be made.
+var ErrFull = errors.New("the event queue is full of errors that wait for their providers")
 
 // Options of a Queue.
 type Options struct {
@@ -48,8 +56,8 @@ type Options struct {
 	// (given up), and now and then of those in between. nil tells nobody.
 	Failed func(job *Job, err error, gaveUp bool)
 	// MaxJobs and MaxBytes bound what waits; 0 means 50,000 jobs and 256 MiB.
-	// When there is no more room, the oldest info event goes, and if there is
-	// none the oldest error.
+	// When there is no more room, the oldest info event goes. Errors are never
+	// dropped: while they fill all room, Add takes no more of them.
 	MaxJobs  int
 	MaxBytes int64
 	// MaxAge is how long a job is tried; 0 means a day.
@@ -57,6 +65,7 @@ type Options struct {
 	// Backoff says how long a lane waits after that many failures in a row; nil
 	// doubles from one second to five minutes, with jitter.
 	Backoff func(failures int) time.Duration
+	Now     func() time.Time // of windows; nil is time.Now
 	Log     logr.Logger
 }
 
@@ -76,17 +85,21 @@ func (o *Options) defaults() {
 	if o.Backoff == nil {
 		o.Backoff = backoff
 	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
 }
 
 // Queue holds jobs until they are delivered. It is safe for concurrent use.
 type Queue struct {
-	o     Options
-	store *store
+	o      Options
+	store  *store
+	folder *folder
 
 	mu      sync.Mutex
 	lanes   map[types.NamespacedName]*lane
-	bytes   int64
-	count   int
+	bytes   int64           // with what is being written
+	count   int             // likewise
 	order   [2]list         // by class
 	running context.Context // of Start; nil before
 	work    sync.WaitGroup
@@ -95,12 +108,18 @@ type Queue struct {
 // Open opens the queue and reads what an earlier process left in it.
 func Open(o Options) (*Queue, error) {
 	o.defaults()
-	s, err := openStore(o.Dir)
+	s, err := openStore(o.Dir, func(err error) { o.Log.Error(err, "removing events") })
 	if err != nil {
 		return nil, err
 	}
-	q := &Queue{o: o, store: s, lanes: map[types.NamespacedName]*lane{}}
-	unreadable, err := s.each(func(id uint64, size int, j *Job) { q.insert(id, size, j) })
+	q := &Queue{o: o, store: s, folder: newFolder(o.Now), lanes: map[types.NamespacedName]*lane{}}
+	unreadable, err := s.each(func(id uint64, size int, j *Job) {
+		q.count, q.bytes = q.count+1, q.bytes+int64(size)
+		q.insert(id, size, j)
+	})
+	if err == nil {
+		err = s.eachWindow(q.folder.set)
+	}
 	if err != nil {
 		return nil, errors.Join(err, s.close())
 	}
@@ -114,33 +133,84 @@ func Open(o Options) (*Queue, error) {
 // Close releases the file. Start must have returned.
 func (q *Queue) Close() error { return q.store.close() }
 
-// Add keeps jobs. When it returns nil they are on disk, all of them.
+// Add keeps jobs. When it returns nil they are on disk, all of them, or folded
+// with others there. An info event for which there is no room is dropped and
+// counted; an error gives ErrFull.
 func (q *Queue) Add(jobs []Job) error {
-	if len(jobs) == 0 {
+	tell, changed := q.folder.take(jobs)
+	err := q.keep(tell, changed)
+	if err != nil {
+		q.folder.forget(changed)
+	}
+	return err
+}
+
+// Repeat counts jobs that were refused because they say what was told a short
+// while ago. It keeps nothing but their number, in memory.
+func (q *Queue) Repeat(jobs []Job) { q.folder.repeat(jobs) }
+
+// keep writes jobs and the state of windows.
+func (q *Queue) keep(jobs []Job, changed []string) error {
+	if len(jobs)+len(changed) == 0 {
 		return nil
 	}
-	values := make([][]byte, len(jobs))
+	values, size := make([][]byte, len(jobs)), int64(0)
 	for i := range jobs {
 		v, err := json.Marshal(&jobs[i])
 		if err != nil {
 			return fmt.Errorf("encoding an event: %w", err)
 		}
 		values[i] = v
+		size += int64(len(v))
 	}
-	ids, err := q.store.add(values)
+	victims, fits := q.reserve(len(jobs), size)
+	q.store.remove(victims...)
+	if !fits {
+		if slices.ContainsFunc(jobs, func(j Job) bool { return failing(&j) }) {
+			return ErrFull
+		}
+		dropped.WithLabelValues(classNames[classInfo]).Add(float64(len(jobs)))
+		jobs, values, size = nil, nil, 0
+	}
+	ids, err := q.store.add(values, changed, q.folder.encode)
+	q.mu.Lock()
+	defer q.mu.Unlock()
 	if err != nil {
+		q.count, q.bytes = q.count-len(jobs), q.bytes-size
 		return err
 	}
 	accepted.Add(float64(len(jobs)))
-	q.mu.Lock()
 	for i := range jobs {
 		q.insert(ids[i], len(values[i]), &jobs[i]).lane.wake()
 	}
-	victims := q.shrink()
-	q.mu.Unlock()
-	q.forget(victims)
 	return nil
 }
+
+// reserve makes room by dropping info events, the oldest first, and takes it.
+// It returns the numbers of those dropped, for the disk.
+func (q *Queue) reserve(jobs int, size int64) (victims []uint64, fits bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.count, q.bytes = q.count+jobs, q.bytes+size
+	for _, e := range q.order[classInfo].items {
+		if q.fits() {
+			break
+		}
+		if e.gone || e.busy {
+			continue
+		}
+		q.drop(e)
+		victims = append(victims, e.id)
+		dropped.WithLabelValues(classNames[classInfo]).Inc()
+	}
+	if q.fits() {
+		return victims, true
+	}
+	q.count, q.bytes = q.count-jobs, q.bytes-size
+	return victims, false
+}
+
+func (q *Queue) fits() bool { return q.count <= q.o.MaxJobs && q.bytes <= q.o.MaxBytes }
 
 // Wake makes the lane of a Provider try again at once, because the Provider
 // has changed.
@@ -175,7 +245,7 @@ func (q *Queue) Start(ctx context.Context) error {
 		q.launch(l)
 	}
 	q.mu.Unlock()
-	<-ctx.Done()
+	q.fold(ctx)
 	q.mu.Lock()
 	q.running = nil // no further lane starts
 	q.mu.Unlock()
@@ -183,7 +253,8 @@ func (q *Queue) Start(ctx context.Context) error {
 	return nil
 }
 
-// insert makes the entry of a job. The lock is held, or q is not shared yet.
+// insert makes the entry of a job that is counted already. The lock is held,
+// or q is not shared yet.
 func (q *Queue) insert(id uint64, size int, j *Job) *entry {
 	e := &entry{id: id, accepted: j.Accepted, size: int64(size), class: classInfo}
 	if j.Event.Severity == eventv1.EventSeverityError {
@@ -198,8 +269,6 @@ func (q *Queue) insert(id uint64, size int, j *Job) *entry {
 	e.lane = l
 	l.jobs.add(e)
 	q.order[e.class].add(e)
-	q.count++
-	q.bytes += e.size
 	waiting.Set(float64(q.count))
 	return e
 }
@@ -215,33 +284,4 @@ func (q *Queue) drop(e *entry) {
 	waiting.Set(float64(q.count))
 	e.lane.jobs.sweep()
 	q.order[e.class].sweep()
-}
-
-// shrink drops the oldest entries that are not under way until the rest fits.
-// The lock is held. It returns their numbers, for the disk.
-func (q *Queue) shrink() []uint64 {
-	var ids []uint64
-	for class := range q.order {
-		for _, e := range q.order[class].items {
-			if q.count <= q.o.MaxJobs && q.bytes <= q.o.MaxBytes {
-				return ids
-			}
-			if e.gone || e.busy {
-				continue
-			}
-			q.drop(e)
-			ids = append(ids, e.id)
-			dropped.WithLabelValues(classNames[class]).Inc()
-		}
-	}
-	return ids
-}
-
-func (q *Queue) forget(ids []uint64) {
-	if len(ids) == 0 {
-		return
-	}
-	if err := q.store.remove(ids...); err != nil {
-		q.o.Log.Error(err, "removing events")
-	}
 }

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -190,6 +191,79 @@ func TestFullDropsOldestInfoFirst(t *testing.T) {
 	if m := fmt.Sprintf("%s %s %s", <-got, <-got, <-got); m != "0 3 4" {
 		t.Errorf("got %s, want the errors 0 3 4", m)
 	}
+}
+
+// Errors are never dropped: while they fill the queue, others are refused, and
+// info events are dropped and counted.
+func TestFullOfErrors(t *testing.T) {
+	dir := t.TempDir()
+	for _, o := range []Options{{Dir: dir + "/jobs", MaxJobs: 2}, {Dir: dir + "/bytes", MaxBytes: 700}} {
+		got := make(chan string, 10)
+		o.Send = func(_ context.Context, j *Job) error { got <- j.Event.Message; return nil }
+		q := open(t, o)
+		add(t, q, job("a", "error", 0), job("a", "error", 1))
+		if err := q.Add([]Job{job("a", "error", 2)}); !errors.Is(err, ErrFull) {
+			t.Errorf("an error was answered %v, want ErrFull", err)
+		}
+		add(t, q, job("a", "info", 3))
+		if n := q.Waiting(); n != 2 {
+			t.Errorf("%d jobs wait, want 2", n)
+		}
+		stop := start(t, q)
+		if m := <-got + <-got; m != "01" {
+			t.Errorf("got %s, want the errors 0 and 1", m)
+		}
+		for q.Waiting() > 0 {
+			time.Sleep(time.Millisecond)
+		}
+		add(t, q, job("a", "error", 4)) // there is room again
+		if m := <-got; m != "4" {
+			t.Errorf("got %s, want 4", m)
+		}
+		stop()
+	}
+}
+
+// A destination that is down for ten minutes by the clock gets all errors when
+// it is back, each of them, though it never takes the same attempt twice.
+func TestTenMinutesDown(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		const events = 50
+		back := time.Now().Add(10 * time.Minute)
+		got := map[string]int{}
+		attempts := 0
+		all := make(chan struct{})
+		q, err := Open(Options{Dir: dir, Send: func(context.Context, *Job) error { return nil }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		q.o.Send = func(_ context.Context, j *Job) error {
+			attempts++
+			if time.Now().Before(back) {
+				return errors.New("nobody answers")
+			}
+			if got[j.Event.Message]++; len(got) == events {
+				close(all)
+			}
+			return nil
+		}
+		stop := start(t, q)
+		for i := range events {
+			add(t, q, job("a", "error", i))
+			time.Sleep(20 * time.Second)
+		}
+		<-all
+		stop()
+		for message, n := range got {
+			if n != 1 {
+				t.Errorf("event %s arrived %d times", message, n)
+			}
+		}
+		if attempts > 2*events {
+			t.Errorf("%d attempts for %d events: a destination that is down is not left alone", attempts, events)
+		}
+	})
 }
 
 func TestThousandEventsShareSyncs(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -16,15 +17,32 @@ import (
 // ErrStore reports that the queue's file cannot be read or written.
 var ErrStore = errors.New("the event queue on disk")
 
-var bucket = []byte("jobs")
+var (
+	bucket  = []byte("jobs")
+	windows = []byte("windows") // by the key of each
+)
+
+const (
+	// sweepDelay is how long a job that was taken may stay in the file. When
+	// the process dies within, it is sent again.
+	sweepDelay = 50 * time.Millisecond
+)
 
 // store keeps jobs in one file, under numbers that only grow. What is written
 // is synced before the call returns; calls at the same time share one sync.
-type store struct{ db *bbolt.DB }
+// What is removed goes a moment later, together with others.
+type store struct {
+	db     *bbolt.DB
+	failed func(error) // told when removing failed
+
+	mu     sync.Mutex
+	gone   []uint64
+	sweeps bool // a sweep is to come
+}
 
 // openStore opens the file below dir, or makes it. A file that another
 // process holds is an error after two seconds.
-func openStore(dir string) (*store, error) {
+func openStore(dir string, failed func(error)) (*store, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrStore, err)
 	}
@@ -38,20 +56,27 @@ func openStore(dir string) (*store, error) {
 	// A group of writers waits this long for others to join it.
 	db.MaxBatchDelay = 2 * time.Millisecond
 	err = db.Update(func(tx *bbolt.Tx) error {
-		_, err := tx.CreateBucketIfNotExists(bucket)
-		return err
+		for _, name := range [][]byte{bucket, windows} {
+			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 	if err != nil {
 		_ = db.Close() // the first error is the one to tell
 		return nil, fmt.Errorf("%w: %w", ErrStore, err)
 	}
-	return &store{db: db}, nil
+	return &store{db: db, failed: failed}, nil
 }
 
-func (s *store) close() error { return s.db.Close() }
+func (s *store) close() error {
+	return errors.Join(s.sweep(), s.db.Close())
+}
 
-// add writes all values or none and returns their numbers.
-func (s *store) add(values [][]byte) ([]uint64, error) {
+// add writes all values or none and returns their numbers. In the same moment
+// it writes what current says of the named windows; nil removes one.
+func (s *store) add(values [][]byte, keys []string, current func(key string) []byte) ([]uint64, error) {
 	var ids []uint64
 	err := s.db.Batch(func(tx *bbolt.Tx) error {
 		ids = ids[:0] // the function may run more than once
@@ -66,6 +91,11 @@ func (s *store) add(values [][]byte) ([]uint64, error) {
 			}
 			ids = append(ids, id)
 		}
+		for _, key := range keys {
+			if err := put(tx.Bucket(windows), key, current(key)); err != nil {
+				return err
+			}
+		}
 		return nil
 	})
 	if err != nil {
@@ -74,7 +104,41 @@ func (s *store) add(values [][]byte) ([]uint64, error) {
 	return ids, nil
 }
 
-func (s *store) remove(ids ...uint64) error {
+func put(b *bbolt.Bucket, key string, value []byte) error {
+	if value == nil {
+		return b.Delete([]byte(key))
+	}
+	return b.Put([]byte(key), value)
+}
+
+// remove takes jobs out, with the next sweep.
+func (s *store) remove(ids ...uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.gone = append(s.gone, ids...)
+	if s.sweeps || len(s.gone) == 0 {
+		return
+	}
+	s.sweeps = true
+	time.AfterFunc(sweepDelay, func() {
+		s.mu.Lock()
+		s.sweeps = false
+		s.mu.Unlock()
+		if err := s.sweep(); err != nil && !errors.Is(err, bolterrors.ErrDatabaseNotOpen) {
+			s.failed(err)
+		}
+	})
+}
+
+// sweep removes what is to be removed. What cannot be now goes with the next.
+func (s *store) sweep() error {
+	s.mu.Lock()
+	ids := s.gone
+	s.gone = nil
+	s.mu.Unlock()
+	if len(ids) == 0 {
+		return nil
+	}
 	err := s.db.Batch(func(tx *bbolt.Tx) error {
 		for _, id := range ids {
 			if err := tx.Bucket(bucket).Delete(keyOf(id)); err != nil {
@@ -82,6 +146,26 @@ func (s *store) remove(ids ...uint64) error {
 			}
 		}
 		return nil
+	})
+	if err != nil {
+		s.mu.Lock()
+		s.gone = append(ids, s.gone...)
+		s.mu.Unlock()
+		return fmt.Errorf("%w: %w", ErrStore, err)
+	}
+	return nil
+}
+
+// eachWindow calls fn for all windows. What cannot be read is passed over.
+func (s *store) eachWindow(fn func(key string, w *window)) error {
+	err := s.db.View(func(tx *bbolt.Tx) error {
+		return tx.Bucket(windows).ForEach(func(k, v []byte) error {
+			w := &window{}
+			if json.Unmarshal(v, w) == nil {
+				fn(string(k), w)
+			}
+			return nil
+		})
 	})
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrStore, err)
@@ -123,7 +207,8 @@ func (s *store) each(fn func(id uint64, size int, j *Job)) (unreadable int, err 
 	if len(broken) == 0 {
 		return 0, nil
 	}
-	return len(broken), s.remove(broken...)
+	s.remove(broken...)
+	return len(broken), nil
 }
 
 func keyOf(id uint64) []byte { return binary.BigEndian.AppendUint64(nil, id) }
