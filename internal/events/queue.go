@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -14,11 +16,15 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
+
+	"github.com/weirhq/weir/internal/secrets"
 )
 
 const (
 	// maxQueued bounds the messages that wait for the notification-controller.
 	maxQueued = 1000
+	// maxBytes bounds what they hold, in bytes of text.
+	maxBytes = 16 << 20
 	// postTimeout bounds one attempt to deliver a message.
 	postTimeout = 5 * time.Second
 	// drain is how long a stopping process goes on delivering.
@@ -46,20 +52,22 @@ func init() {
 
 // queue holds messages in order until the receiver takes them.
 type queue struct {
-	address, controller string
-	log                 logr.Logger
-	client              *http.Client
-	wake                chan struct{} // capacity 1
+	address, controller, tokenFile string
+	log                            logr.Logger
+	client                         *http.Client
+	wake                           chan struct{} // capacity 1
 
 	mu      sync.Mutex
 	waiting []eventv1.Event
+	bytes   int // of the text of those that wait
 }
 
-func newQueue(address, controller string, log logr.Logger) *queue {
+func newQueue(o Options) *queue {
 	return &queue{
-		address:    address,
-		controller: controller,
-		log:        log,
+		address:    o.Address,
+		controller: o.Controller,
+		tokenFile:  o.TokenFile,
+		log:        o.Log,
 		client:     &http.Client{Timeout: postTimeout, Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, IdleConnTimeout: time.Minute}},
 		wake:       make(chan struct{}, 1),
 	}
@@ -69,10 +77,9 @@ func newQueue(address, controller string, log logr.Logger) *queue {
 // if there is none the oldest error.
 func (q *queue) push(e eventv1.Event) {
 	q.mu.Lock()
-	if len(q.waiting) >= maxQueued {
-		q.drop()
-	}
 	q.waiting = append(q.waiting, e)
+	q.bytes += size(&e)
+	q.shrink()
 	q.mu.Unlock()
 	select {
 	case q.wake <- struct{}{}:
@@ -80,16 +87,29 @@ func (q *queue) push(e eventv1.Event) {
 	}
 }
 
-func (q *queue) drop() {
-	victim := 0
-	for i, e := range q.waiting {
-		if e.Severity == eventv1.EventSeverityInfo {
-			victim = i
-			break
+// shrink drops messages until the rest fits.
+func (q *queue) shrink() {
+	for len(q.waiting) > maxQueued || q.bytes > maxBytes && len(q.waiting) > 1 {
+		victim := 0
+		for i, e := range q.waiting {
+			if e.Severity == eventv1.EventSeverityInfo {
+				victim = i
+				break
+			}
 		}
+		dropped.WithLabelValues(q.waiting[victim].Severity).Inc()
+		q.bytes -= size(&q.waiting[victim])
+		q.waiting = append(q.waiting[:victim], q.waiting[victim+1:]...)
 	}
-	dropped.WithLabelValues(q.waiting[victim].Severity).Inc()
-	q.waiting = append(q.waiting[:victim], q.waiting[victim+1:]...)
+}
+
+// size is what a message weighs.
+func size(e *eventv1.Event) int {
+	n := len(e.Message) + 200
+	for k, v := range e.Metadata {
+		n += len(k) + len(v)
+	}
+	return n
 }
 
 // pop takes the oldest message out; it comes back through unpop when it could
@@ -102,16 +122,16 @@ func (q *queue) pop() (eventv1.Event, bool) {
 	}
 	e := q.waiting[0]
 	q.waiting = q.waiting[1:]
+	q.bytes -= size(&e)
 	return e, true
 }
 
 func (q *queue) unpop(e eventv1.Event) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if len(q.waiting) >= maxQueued {
-		q.drop()
-	}
 	q.waiting = append([]eventv1.Event{e}, q.waiting...)
+	q.bytes += size(&e)
+	q.shrink()
 }
 
 // Start posts messages until ctx ends, then goes on for two seconds with what
@@ -173,6 +193,9 @@ func (q *queue) post(ctx context.Context, e eventv1.Event) error {
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("User-Agent", q.controller)
+	if err := q.show(req); err != nil {
+		return err
+	}
 	resp, err := q.client.Do(req)
 	if err != nil {
 		return err
@@ -183,10 +206,26 @@ func (q *queue) post(ctx context.Context, e eventv1.Event) error {
 	case resp.StatusCode < 300, resp.StatusCode == http.StatusTooManyRequests:
 		posted.Inc()
 		return nil
-	case resp.StatusCode >= 500:
+	case resp.StatusCode >= 500, resp.StatusCode == http.StatusUnauthorized, resp.StatusCode == http.StatusForbidden:
 		return fmt.Errorf("the notification-controller answered %s", resp.Status)
 	}
 	dropped.WithLabelValues(e.Severity).Inc()
 	q.log.Error(fmt.Errorf("the notification-controller answered %s: %s", resp.Status, bytes.TrimSpace(text)), "an event was refused")
+	return nil
+}
+
+// show adds the token that the notification-controller may ask for. It is read
+// each time, because it is renewed.
+func (q *queue) show(req *http.Request) error {
+	if q.tokenFile == "" {
+		return nil
+	}
+	token, err := os.ReadFile(q.tokenFile)
+	if err != nil {
+		return fmt.Errorf("reading the token of --events-token-file: %w", err)
+	}
+	text := strings.TrimSpace(string(token))
+	secrets.Register(text)
+	req.Header.Set("Authorization", "Bearer "+text)
 	return nil
 }

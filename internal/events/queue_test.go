@@ -3,8 +3,12 @@ package events
 import (
 	"context"
 	"encoding/json"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -129,5 +133,116 @@ func TestFullQueueKeepsErrors(t *testing.T) {
 	}
 	if took := time.Since(begin); took > 10*time.Second {
 		t.Errorf("recording took %s", took)
+	}
+}
+
+// While nobody listens, recording costs next to nothing and memory is bounded;
+// when somebody does again, every error arrives.
+func TestLongOutage(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := l.Addr().String()
+	l.Close()
+	r := recorder(t, "http://"+address+"/")
+	stop := start(t, r)
+	defer stop()
+	const errs = 300
+	long := strings.Repeat("x", 30_000)
+	var slowest time.Duration
+	for i := range errs {
+		for range 10 {
+			begin := time.Now()
+			r.Normal(object(), "Info", long, nil)
+			slowest = max(slowest, time.Since(begin))
+		}
+		r.Warning(object(), "Error", strconv.Itoa(i), nil)
+	}
+	r.queue.mu.Lock()
+	waiting, bytes := len(r.queue.waiting), r.queue.bytes
+	r.queue.mu.Unlock()
+	if waiting > maxQueued || bytes > maxBytes {
+		t.Errorf("%d events of %d bytes wait, want at most %d and %d", waiting, bytes, maxQueued, maxBytes)
+	}
+	if slowest > 5*time.Second { // it never waits for the receiver, which would take that long
+		t.Errorf("recording an event took %s", slowest)
+	}
+	got := make(chan string, 2*maxQueued)
+	l, err = net.Listen("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var e eventv1.Event
+		if err := json.NewDecoder(r.Body).Decode(&e); err != nil {
+			t.Error(err)
+		}
+		if e.Severity == eventv1.EventSeverityError {
+			got <- e.Message
+		}
+		w.WriteHeader(http.StatusAccepted)
+	})}
+	go func() { _ = server.Serve(l) }()
+	t.Cleanup(func() { server.Close() })
+	for i := range errs {
+		if m := <-got; m != strconv.Itoa(i) {
+			t.Fatalf("error %s arrived, want %d", m, i)
+		}
+	}
+}
+
+// The queue is bounded in bytes as well.
+func TestQueueIsBoundedInBytes(t *testing.T) {
+	r := recorder(t, "http://127.0.0.1:1/")
+	for range maxBytes/maxMessage + 100 {
+		r.Warning(object(), "Error", strings.Repeat("x", maxMessage), nil)
+	}
+	if r.queue.bytes > maxBytes || len(r.queue.waiting) < maxBytes/maxMessage/2 {
+		t.Errorf("%d events of %d bytes wait", len(r.queue.waiting), r.queue.bytes)
+	}
+	for {
+		if _, ok := r.queue.pop(); !ok {
+			break
+		}
+	}
+	if r.queue.bytes != 0 {
+		t.Errorf("an empty queue counts %d bytes", r.queue.bytes)
+	}
+}
+
+// A token is read for each event, as it is renewed, and a refusal is no end.
+func TestToken(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "token")
+	asked, got := make(chan struct{}, 10), make(chan string, 10)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if h := r.Header.Get("Authorization"); h != "Bearer the-second-token" {
+			w.WriteHeader(http.StatusUnauthorized)
+			asked <- struct{}{}
+			return
+		}
+		var e eventv1.Event
+		if err := json.NewDecoder(r.Body).Decode(&e); err != nil {
+			t.Error(err)
+		}
+		got <- e.Reason
+	}))
+	t.Cleanup(server.Close)
+	if err := os.WriteFile(file, []byte("the-first-token\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r := recorder(t, server.URL)
+	r.queue.tokenFile = file
+	defer start(t, r)()
+	r.Warning(object(), "One", "m", nil)
+	<-asked
+	if err := os.WriteFile(file, []byte("the-second-token\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if reason := <-got; reason != "One" {
+		t.Errorf("%s arrived", reason)
+	}
+	if text := secrets.Redact("the-second-token"); strings.Contains(text, "second") {
+		t.Error("the token is not redacted")
 	}
 }

@@ -3,7 +3,7 @@
 // Each event becomes a core/v1 Event of the object it is about and, unless it
 // is a trace, a message to the notification-controller in the format
 // event.toolkit.fluxcd.io/v1beta1. Recording never blocks: messages go to a
-// bounded queue, and one goroutine posts them, again and again until they are
+// queue that is bounded in number and bytes, and one goroutine posts them, again and again until they are
 // taken. So a notification-controller that is down costs a reconciliation
 // nothing, and hears of the errors when it is back.
 package events
@@ -29,12 +29,16 @@ import (
 // maxMessage is the longest message of the wire format, in bytes.
 const maxMessage = 39000
 
-// Options of a Recorder. Address and Kubernetes may be empty.
+// TokenAudience is whom the tokens are for that senders of events show.
+const TokenAudience = "notification-controller"
+
+// Options of a Recorder. Address, TokenFile and Kubernetes may be empty.
 type Options struct {
 	Controller string               // reportingController, such as "source-controller"
 	Scheme     *runtime.Scheme      // finds the kind of an object
 	Kubernetes record.EventRecorder // writes core/v1 Events; nil writes none
 	Address    string               // URL of the notification-controller; "" posts nothing
+	TokenFile  string               // holds a token to show to it, and is read for each event
 	Log        logr.Logger
 }
 
@@ -53,7 +57,7 @@ func New(o Options) *Recorder {
 	}
 	r := &Recorder{o: o, instance: host}
 	if o.Address != "" {
-		r.queue = newQueue(o.Address, o.Controller, o.Log)
+		r.queue = newQueue(o)
 	}
 	return r
 }

@@ -119,19 +119,19 @@ func (e *Env) Controller() controller.Options {
 
 // options are the flags that all programs have.
 type options struct {
-	metricsAddr, healthAddr, eventsAddr string
-	tracesEndpoint                      string
-	concurrent                          int
-	requeueDependency                   time.Duration
-	defaultServiceAccount               string
-	gates                               map[string]string
-	acl                                 acl.Options
-	kube                                kubeclient.Options
-	election                            leaderelection.Options
-	log                                 logger.Options
-	limits                              fluxctrl.RateLimiterOptions
-	watch                               fluxctrl.WatchOptions
-	jitter                              jitter.IntervalOptions
+	metricsAddr, healthAddr, eventsAddr, eventsToken string
+	tracesEndpoint                                   string
+	concurrent                                       int
+	requeueDependency                                time.Duration
+	defaultServiceAccount                            string
+	gates                                            map[string]string
+	acl                                              acl.Options
+	kube                                             kubeclient.Options
+	election                                         leaderelection.Options
+	log                                              logger.Options
+	limits                                           fluxctrl.RateLimiterOptions
+	watch                                            fluxctrl.WatchOptions
+	jitter                                           jitter.IntervalOptions
 }
 
 func (o *options) bind(fs *pflag.FlagSet, p *Program) {
@@ -139,6 +139,7 @@ func (o *options) bind(fs *pflag.FlagSet, p *Program) {
 	fs.StringVar(&o.healthAddr, "health-addr", ":9440", "The address of the health and readiness probes.")
 	if !p.Receiver {
 		fs.StringVar(&o.eventsAddr, "events-addr", "", "The URL of the notification-controller's event endpoint.")
+		fs.StringVar(&o.eventsToken, "events-token-file", "", "A file with a token of a service account to show to the notification-controller; it is read for each event.")
 	}
 	fs.StringVar(&o.tracesEndpoint, "otlp-traces-endpoint", "", "The URL of an OTLP/HTTP collector for traces; by default what OTEL_EXPORTER_OTLP_ENDPOINT says, and no traces without it.")
 	fs.IntVar(&o.concurrent, "concurrent", p.Concurrent, "How many objects of a kind are reconciled at once.")
@@ -255,7 +256,7 @@ func (o *options) env(p *Program) (*Env, error) {
 		State: state, Schedule: &Schedule{}, limits: o.limits, gates: gates, queues: &queues{log: ctrl.Log},
 	}
 	env.Recorder = events.New(events.Options{
-		Controller: p.Name, Scheme: scheme, Address: o.eventsAddr, Log: ctrl.Log.WithName("events"),
+		Controller: p.Name, Scheme: scheme, Address: o.eventsAddr, TokenFile: o.eventsToken, Log: ctrl.Log.WithName("events"),
 		Kubernetes: mgr.GetEventRecorderFor(p.Name), //nolint:staticcheck // command lines and dashboards read core/v1 Events
 	})
 	if err := env.measure(p); err != nil {
