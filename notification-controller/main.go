@@ -38,6 +38,9 @@ type options struct {
 	tokenCacheDuration                    time.Duration
 	refuseShort                           bool
 	webhookRate                           float64
+	fold                                  time.Duration
+	requireToken                          bool
+	senders                               []string
 }
 
 func (o *options) bind(fs *pflag.FlagSet) {
@@ -50,6 +53,9 @@ func (o *options) bind(fs *pflag.FlagSet) {
 	fs.DurationVar(&o.tokenCacheDuration, "token-cache-max-duration", time.Hour, "How long a credential of a cloud provider is used; an hour at the most.")
 	fs.BoolVar(&o.refuseShort, "refuse-short-tokens", false, "Refuse Receivers whose token has fewer than 16 characters, instead of warning of them.")
 	fs.Float64Var(&o.webhookRate, "webhook-rate-limit", 20, "How many calls a second the webhook of each Receiver takes, five times as many at once; 0 takes all.")
+	fs.DurationVar(&o.fold, "fold-window", 0, "For how long repeats of an event, and events of an object that flaps, are folded into one message; 0 tells each. The annotation weir.dev/fold of an Alert wins.")
+	fs.BoolVar(&o.requireToken, "require-event-token", false, "Take events of those only who show a token of a service account for the audience notification-controller.")
+	fs.StringSliceVar(&o.senders, "event-senders", nil, "The service accounts that may post events when a token is required, as namespace/name or namespace/*; by default those of the controller's own namespace.")
 }
 
 func storagePath() string {

@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"net/http"
 	"strings"
 	"time"
 
 	eventv1 "github.com/fluxcd/pkg/apis/event/v1beta1"
 	"github.com/fluxcd/pkg/cache"
+	authenticationv1 "k8s.io/api/authentication/v1"
 	"k8s.io/apimachinery/pkg/types"
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -21,6 +24,7 @@ import (
 	"github.com/weirhq/weir/notification-controller/internal/delivery"
 	"github.com/weirhq/weir/notification-controller/internal/intake"
 	"github.com/weirhq/weir/notification-controller/internal/provider"
+	"github.com/weirhq/weir/notification-controller/internal/sender"
 )
 
 // notifier brings events from the endpoint to the queue of the Providers.
@@ -34,7 +38,7 @@ type notifier struct {
 // notifications wires the way of an event: endpoint, Alerts, queue, Providers.
 func (o *options) notifications(ctx context.Context, env *process.Env) error {
 	mgr := env.Manager
-	n := &notifier{env: env, index: alert.NewIndex(env.NoCrossNamespaceRefs)}
+	n := &notifier{env: env, index: alert.NewIndex(alert.Options{NoCross: env.NoCrossNamespaceRefs, Fold: o.fold})}
 	loader, err := o.loader(mgr.GetClient(), n.warn)
 	if err != nil {
 		return err
@@ -58,7 +62,13 @@ func (o *options) notifications(ctx context.Context, env *process.Env) error {
 	if err := mgr.Add(queue); err != nil {
 		return err
 	}
-	handler := intake.NewHandler(intake.Options{Accept: n.accept, Interval: o.rateLimit, Log: env.Log.WithName("event")})
+	authorize, err := o.authorize(env)
+	if err != nil {
+		return err
+	}
+	handler := intake.NewHandler(intake.Options{
+		Authorize: authorize, Accept: n.accept, Repeat: n.repeat, Interval: o.rateLimit, Log: env.Log.WithName("event"),
+	})
 	return mgr.Add(o.server(env, "event", o.eventsAddr, handler, ready))
 }
 
@@ -71,18 +81,50 @@ func (o *options) loader(c client.Client, warn func(types.NamespacedName, string
 	return &provider.Loader{Secrets: c, Accounts: c, Tokens: tokens, Warn: warn}, nil
 }
 
+// authorize returns who may post events, when a flag says that not everybody
+// may: the service accounts of the flag, or all those of the controller's own
+// namespace.
+func (o *options) authorize(env *process.Env) (func(context.Context, http.Header) error, error) {
+	if !o.requireToken {
+		return nil, nil
+	}
+	accounts := o.senders
+	if len(accounts) == 0 && env.RuntimeNamespace != "" {
+		accounts = []string{env.RuntimeNamespace + "/*"}
+	}
+	guard, err := sender.New(sender.Options{
+		Accounts: accounts,
+		Review: func(ctx context.Context, r *authenticationv1.TokenReview) error {
+			return env.Manager.GetClient().Create(ctx, r)
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("--require-event-token, --event-senders: %w", err)
+	}
+	return guard.Check, nil
+}
+
 // accept keeps an event for every Alert that wants it.
 func (n *notifier) accept(_ context.Context, event *eventv1.Event) error {
 	matches := n.index.Match(event)
-	jobs := make([]delivery.Job, 0, len(matches))
 	for _, m := range matches {
-		jobs = append(jobs, delivery.Job{Provider: m.Provider, Alert: m.Alert, Labels: m.Labels, Event: m.Event, Accepted: time.Now()})
 		if len(m.Overridden) > 0 {
 			n.warn(m.Alert, notificationv1beta3.MetadataAppendFailedReason,
 				"metadata set in more than one place (of the object's annotations, spec.eventMetadata, spec.summary and the controller's own, the later wins): "+strings.Join(m.Overridden, ", "))
 		}
 	}
-	return n.queue.Add(jobs)
+	return n.queue.Add(jobs(matches))
+}
+
+// repeat counts an event that was refused because it says what was told.
+func (n *notifier) repeat(event *eventv1.Event) { n.queue.Repeat(jobs(n.index.Match(event))) }
+
+func jobs(matches []alert.Match) []delivery.Job {
+	out := make([]delivery.Job, 0, len(matches))
+	for _, m := range matches {
+		out = append(out, delivery.Job{Provider: m.Provider, Alert: m.Alert, Labels: m.Labels, Event: m.Event, Fold: m.Fold, Accepted: time.Now()})
+	}
+	return out
 }
 
 // watch keeps the index of Alerts current and wakes the deliveries of a
@@ -127,7 +169,7 @@ func (n *notifier) put(a *notificationv1beta3.Alert) {
 }
 
 // follow calls put and remove for the objects of one kind. Resyncs and
-// updates that change nothing in the spec are passed over.
+// updates that change nothing in spec and annotations are passed over.
 func follow[T client.Object](put func(T), remove func(types.NamespacedName)) toolscache.ResourceEventHandler {
 	return toolscache.ResourceEventHandlerFuncs{
 		AddFunc: func(o any) {
@@ -139,7 +181,7 @@ func follow[T client.Object](put func(T), remove func(types.NamespacedName)) too
 			old, okOld := before.(T)
 			obj, ok := after.(T)
 			same := okOld && ok && old.GetUID() == obj.GetUID() && old.GetGeneration() == obj.GetGeneration() &&
-				old.GetDeletionTimestamp().Equal(obj.GetDeletionTimestamp())
+				old.GetDeletionTimestamp().Equal(obj.GetDeletionTimestamp()) && maps.Equal(old.GetAnnotations(), obj.GetAnnotations())
 			if ok && !same {
 				put(obj)
 			}

@@ -2,6 +2,7 @@ package alert
 
 import (
 	"testing"
+	"time"
 
 	eventv1 "github.com/fluxcd/pkg/apis/event/v1beta1"
 	"github.com/google/go-cmp/cmp"
@@ -62,7 +63,7 @@ func TestMatch(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			x := NewIndex(tt.noCross)
+			x := NewIndex(Options{NoCross: tt.noCross})
 			if err := x.Put(alertOf(tt.edit)); (err != nil) != tt.problem {
 				t.Errorf("problem: %v", err)
 			}
@@ -80,7 +81,7 @@ func TestMatch(t *testing.T) {
 func TestCrossNamespaceIsRefused(t *testing.T) {
 	for _, noCross := range []bool{false, true} {
 		a := alertOf(func(s *notificationv1beta3.AlertSpec) { s.EventSources[0].Namespace = "other" })
-		x := NewIndex(noCross)
+		x := NewIndex(Options{NoCross: noCross})
 		if err := x.Put(a); (err != nil) != noCross {
 			t.Errorf("noCross %t: %v", noCross, err)
 		}
@@ -93,7 +94,7 @@ func TestCrossNamespaceIsRefused(t *testing.T) {
 }
 
 func TestReplaceAndRemove(t *testing.T) {
-	x := NewIndex(false)
+	x := NewIndex(Options{})
 	for _, name := range []string{"infra", "apps"} {
 		if err := x.Put(alertOf(func(s *notificationv1beta3.AlertSpec) { s.EventSources[0].Name = name })); err != nil {
 			t.Fatal(err)
@@ -123,5 +124,32 @@ func TestMetadataPrecedence(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"b", "revision", "summary"}, lost); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestFold(t *testing.T) {
+	for annotation, want := range map[string]struct {
+		fold    time.Duration
+		problem bool
+	}{
+		"none": {time.Minute, false}, "5m": {5 * time.Minute, false}, "0": {0, false}, "0s": {0, false}, "24h": {24 * time.Hour, false},
+		"": {0, true}, "soon": {0, true}, "-1m": {0, true}, "1ms": {0, true}, "25h": {0, true},
+	} {
+		a := alertOf(func(*notificationv1beta3.AlertSpec) {})
+		if annotation != "none" {
+			a.Annotations = map[string]string{FoldAnnotation: annotation}
+		}
+		x := NewIndex(Options{Fold: time.Minute})
+		if err := x.Put(a); (err != nil) != want.problem {
+			t.Errorf("%q: %v", annotation, err)
+		}
+		e := eventOf("info")
+		if got := x.Match(e); len(got) != 1 || got[0].Fold != want.fold {
+			t.Errorf("%q: folded for %s, want %s", annotation, got[0].Fold, want.fold)
+		}
+		e.Metadata = map[string]string{"kustomize.toolkit.fluxcd.io/commit_status": "update"}
+		if got := x.Match(e); len(got) != 1 || got[0].Fold != 0 {
+			t.Errorf("%q: the renewal of a commit's status is folded for %s", annotation, got[0].Fold)
+		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	eventv1 "github.com/fluxcd/pkg/apis/event/v1beta1"
 	"k8s.io/apimachinery/pkg/types"
@@ -11,9 +12,15 @@ import (
 	notificationv1beta3 "github.com/weirhq/weir/api/notification/v1beta3"
 )
 
+// Options of an Index.
+type Options struct {
+	NoCross bool          // Alerts get the events of their own namespace only
+	Fold    time.Duration // of Alerts that do not say; 0 folds nothing
+}
+
 // Index answers which Alerts want an event. It is safe for concurrent use.
 type Index struct {
-	noCross bool
+	o Options
 
 	mu    sync.RWMutex
 	rules map[types.NamespacedName]*rule
@@ -28,17 +35,19 @@ type Match struct {
 	Labels []map[string]string
 	// Event is a copy with the metadata that this Alert makes of it.
 	Event eventv1.Event
+	// Fold is how long events of one object are folded; 0 tells each. Events
+	// that only renew the status of a commit are never folded.
+	Fold time.Duration
 	// Overridden names the metadata keys that were set in more than one place.
 	Overridden []string
 }
 
-// NewIndex returns an empty index. With noCross, Alerts get the events of
-// their own namespace only.
-func NewIndex(noCross bool) *Index {
+// NewIndex returns an empty index.
+func NewIndex(o Options) *Index {
 	return &Index{
-		noCross: noCross,
-		rules:   map[types.NamespacedName]*rule{},
-		at:      map[place]map[types.NamespacedName]*rule{},
+		o:     o,
+		rules: map[types.NamespacedName]*rule{},
+		at:    map[place]map[types.NamespacedName]*rule{},
 	}
 }
 
@@ -50,7 +59,7 @@ func (x *Index) Put(a *notificationv1beta3.Alert) error {
 		x.Remove(key)
 		return nil
 	}
-	r, err := compile(a, x.noCross)
+	r, err := compile(a, x.o)
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.remove(key)
@@ -93,8 +102,11 @@ func (x *Index) Match(e *eventv1.Event) []Match {
 		if !ok || !r.wants(e) {
 			continue
 		}
-		m := Match{Alert: r.key, Provider: r.provider, Labels: labels, Event: *e}
+		m := Match{Alert: r.key, Provider: r.provider, Labels: labels, Event: *e, Fold: r.fold}
 		m.Event.Metadata, m.Overridden = metadata(e, r.metadata, r.summary)
+		if m.Event.Metadata[eventv1.MetaCommitStatusKey] == eventv1.MetaCommitStatusUpdateValue {
+			m.Fold = 0
+		}
 		out = append(out, m)
 	}
 	slices.SortFunc(out, func(a, b Match) int { return strings.Compare(a.Alert.String(), b.Alert.String()) })

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"time"
 
 	eventv1 "github.com/fluxcd/pkg/apis/event/v1beta1"
 	"k8s.io/apimachinery/pkg/types"
@@ -21,6 +22,14 @@ import (
 // maxPattern bounds a regular expression, in bytes. Go's expressions match in
 // linear time, so the length is all that has to be bounded.
 const maxPattern = 4096
+
+// FoldAnnotation on an Alert says how long repeats of an event, and events of
+// an object that flaps, are folded into one message; "0" folds nothing. It wins
+// over the flag --fold-window.
+const FoldAnnotation = "weir.dev/fold"
+
+// maxFold bounds the window.
+const maxFold = 24 * time.Hour
 
 // place is where an event may come from.
 type place struct{ kind, namespace string }
@@ -41,13 +50,14 @@ type rule struct {
 	included             bool // spec.inclusionList is not empty
 	inclusion, exclusion []*regexp.Regexp
 	metadata             map[string]string // spec.eventMetadata
+	fold                 time.Duration
 	summary              string
 }
 
 // compile turns an Alert into a rule. What cannot be used is left out and
 // reported: a broken exclusion rather tells too much than too little, and a
-// source in another namespace is refused when noCross is set.
-func compile(a *notificationv1beta3.Alert, noCross bool) (*rule, error) {
+// source in another namespace is refused where none may cross.
+func compile(a *notificationv1beta3.Alert, o Options) (*rule, error) {
 	r := &rule{
 		key:        types.NamespacedName{Namespace: a.Namespace, Name: a.Name},
 		provider:   types.NamespacedName{Namespace: a.Namespace, Name: a.Spec.ProviderRef.Name},
@@ -62,7 +72,7 @@ func compile(a *notificationv1beta3.Alert, noCross bool) (*rule, error) {
 		if namespace == "" {
 			namespace = a.Namespace
 		}
-		if noCross && namespace != a.Namespace {
+		if o.NoCross && namespace != a.Namespace {
 			problems = append(problems, fmt.Errorf("spec.eventSources[%d]: events of namespace %q are not told to alerts of namespace %q: cross-namespace references are switched off (--no-cross-namespace-refs)", i, namespace, a.Namespace))
 			continue
 		}
@@ -77,7 +87,22 @@ func compile(a *notificationv1beta3.Alert, noCross bool) (*rule, error) {
 	problems = append(problems, err)
 	r.exclusion, err = expressions("spec.exclusionList", a.Spec.ExclusionList)
 	problems = append(problems, err)
+	r.fold, err = foldOf(a, o.Fold)
+	problems = append(problems, err)
 	return r, errors.Join(problems...)
+}
+
+// foldOf is how long events of one object are folded for an Alert.
+func foldOf(a *notificationv1beta3.Alert, otherwise time.Duration) (time.Duration, error) {
+	text, own := a.Annotations[FoldAnnotation]
+	if !own {
+		return otherwise, nil
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil || d != 0 && d < time.Second || d > maxFold {
+		return 0, fmt.Errorf("annotation %q is %q: use a duration such as 5m, a day at most, or 0 to fold nothing", FoldAnnotation, text)
+	}
+	return d, nil
 }
 
 func expressions(field string, patterns []string) (out []*regexp.Regexp, problems error) {

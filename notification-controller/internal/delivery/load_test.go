@@ -31,7 +31,7 @@ func TestLoad(t *testing.T) {
 	if err != nil {
 		total = 200
 	}
-	index := alert.NewIndex(false)
+	index := alert.NewIndex(alert.Options{})
 	for i := range alerts {
 		a := &notificationv1beta3.Alert{}
 		a.Name, a.Namespace = fmt.Sprintf("a%d", i), fmt.Sprintf("ns%d", i%namespaces)

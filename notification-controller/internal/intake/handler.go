@@ -3,23 +3,24 @@ package intake
 import (
 	"context"
 	"errors"
-	"io"
 	"net/http"
 	"time"
 
 	eventv1 "github.com/fluxcd/pkg/apis/event/v1beta1"
 	"github.com/go-logr/logr"
+
+	"github.com/weirhq/weir/notification-controller/internal/listener"
+	"github.com/weirhq/weir/notification-controller/internal/sender"
 )
 
-const (
-	// MaxBody bounds the body of a request, in bytes.
-	MaxBody = 3 << 20
-	// maxReading bounds the bodies that are held in memory at once.
-	maxReading = 128
-)
-
-// Options of a Handler; all but Now are required.
+// Options of a Handler. Authorize, Repeat and Now may be left out.
 type Options struct {
+	// Authorize says whether a request with this header may post events, before
+	// anything else of it is looked at; nil lets everybody.
+	Authorize func(ctx context.Context, h http.Header) error
+	// Repeat is told of events that were refused because they say the same as
+	// one that was accepted a short while ago.
+	Repeat func(event *eventv1.Event)
 	// Accept keeps an event for everyone who wants it. When it returns nil the
 	// event must survive the end of the process.
 	Accept func(ctx context.Context, event *eventv1.Event) error
@@ -33,7 +34,7 @@ type Options struct {
 type Handler struct {
 	o       Options
 	limiter *limiter
-	reading chan struct{}
+	bodies  *listener.Bodies
 }
 
 // NewHandler returns the handler of the event endpoint.
@@ -41,7 +42,7 @@ func NewHandler(o Options) *Handler {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	return &Handler{o: o, limiter: newLimiter(o.Interval, o.Now), reading: make(chan struct{}, maxReading)}
+	return &Handler{o: o, limiter: newLimiter(o.Interval, o.Now), bodies: listener.NewBodies()}
 }
 
 // ServeHTTP implements http.Handler.
@@ -55,7 +56,19 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "events are posted", http.StatusMethodNotAllowed)
 		return
 	}
-	event, err := h.read(w, r)
+	if h.o.Authorize != nil {
+		if err := h.o.Authorize(r.Context(), r.Header); err != nil {
+			h.refuse(w, err)
+			return
+		}
+	}
+	body, done, err := h.bodies.Read(w, r)
+	if err != nil {
+		h.refuse(w, err)
+		return
+	}
+	defer done()
+	event, err := decode(body)
 	if err != nil {
 		h.refuse(w, err)
 		return
@@ -63,41 +76,31 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.take(w, r, event)
 }
 
-func (h *Handler) read(w http.ResponseWriter, r *http.Request) (*eventv1.Event, error) {
-	select {
-	case h.reading <- struct{}{}:
-		defer func() { <-h.reading }()
-	case <-r.Context().Done():
-		return nil, r.Context().Err()
-	}
-	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
-		return nil, errEncoding
-	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
-	if err != nil {
-		return nil, err
-	}
-	return decode(body)
+// codes are the answers to events that are refused; others are 400.
+var codes = map[error]int{
+	listener.ErrTooLarge: http.StatusRequestEntityTooLarge,
+	sender.ErrToken:      http.StatusUnauthorized,
+	sender.ErrAccount:    http.StatusForbidden,
+	sender.ErrUnknown:    http.StatusServiceUnavailable,
 }
-
-var errEncoding = errors.New("the body must not be compressed")
 
 func (h *Handler) refuse(w http.ResponseWriter, err error) {
 	h.o.Log.V(1).Info("an event was refused", "error", err.Error())
-	if _, large := errors.AsType[*http.MaxBytesError](err); large {
-		http.Error(w, "the body is larger than 3 MiB", http.StatusRequestEntityTooLarge)
-		return
+	for known, code := range codes {
+		if errors.Is(err, known) {
+			http.Error(w, known.Error(), code)
+			return
+		}
 	}
-	if errors.Is(err, errInvalid) || errors.Is(err, errEncoding) {
-		http.Error(w, err.Error(), http.StatusBadRequest)
-		return
-	}
-	http.Error(w, "the body could not be read", http.StatusBadRequest)
+	http.Error(w, err.Error(), http.StatusBadRequest)
 }
 
 func (h *Handler) take(w http.ResponseWriter, r *http.Request, event *eventv1.Event) {
 	print := fingerprintOf(event)
 	if !h.limiter.admit(print) {
+		if h.o.Repeat != nil {
+			h.o.Repeat(event)
+		}
 		w.WriteHeader(http.StatusTooManyRequests)
 		return
 	}

@@ -12,6 +12,9 @@ import (
 
 	eventv1 "github.com/fluxcd/pkg/apis/event/v1beta1"
 	"github.com/go-logr/logr"
+
+	"github.com/weirhq/weir/notification-controller/internal/listener"
+	"github.com/weirhq/weir/notification-controller/internal/sender"
 )
 
 const good = `{"involvedObject":{"apiVersion":"kustomize.toolkit.fluxcd.io/v1","kind":"Kustomization","namespace":"ns","name":"apps"},` +
@@ -49,7 +52,7 @@ func TestBodies(t *testing.T) {
 		"two events":       {good + good, 400},
 		"no object":        {strings.Replace(good, `"name":"apps"`, `"name":""`, 1), 400},
 		"long message":     {strings.Replace(good, `"m"`, `"`+strings.Repeat("x", maxMessage+1)+`"`, 1), 400},
-		"too large":        {strings.Repeat(" ", MaxBody+1), 413},
+		"too large":        {strings.Repeat(" ", listener.MaxBody+1), 413},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -100,6 +103,41 @@ func TestRepeats(t *testing.T) {
 		if got := post(h, strings.NewReader(s.body)); got != s.want {
 			t.Errorf("step %d: got %d, want %d", i, got, s.want)
 		}
+	}
+}
+
+func TestAuthorizeComesFirst(t *testing.T) {
+	for want, verdict := range map[int]error{202: nil, 401: sender.ErrToken, 403: sender.ErrAccount, 503: sender.ErrUnknown} {
+		kept := 0
+		h := NewHandler(Options{
+			Accept:    func(context.Context, *eventv1.Event) error { kept++; return nil },
+			Authorize: func(context.Context, http.Header) error { return verdict }, Log: logr.Discard(),
+		})
+		body := &unread{Reader: strings.NewReader(good)}
+		if got := post(h, body); got != want || (kept == 1) != (want == 202) || body.read != (want == 202) {
+			t.Errorf("got %d, %d kept, body read: %t; want %d", got, kept, body.read, want)
+		}
+	}
+}
+
+type unread struct {
+	io.Reader
+	read bool
+}
+
+func (u *unread) Read(p []byte) (int, error) { u.read = true; return u.Reader.Read(p) }
+
+func TestRepeatsAreReported(t *testing.T) {
+	repeats := 0
+	h := NewHandler(Options{
+		Accept: func(context.Context, *eventv1.Event) error { return nil }, Repeat: func(*eventv1.Event) { repeats++ },
+		Interval: time.Minute, Log: logr.Discard(),
+	})
+	for range 3 {
+		post(h, strings.NewReader(good))
+	}
+	if repeats != 2 {
+		t.Errorf("%d repeats reported, want 2", repeats)
 	}
 }
 
