@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -30,6 +31,10 @@ type Auth struct {
 	// Proxy is the proxy to go through, an http, https or socks5 URL with its user
 	// and password; nil means as the environment says.
 	Proxy *url.URL
+
+	// Foreign says that a repository names the server, and not whoever may tell this
+	// program what to read: this machine and what is linked to it are not dialled.
+	Foreign bool
 
 	CA                    []byte // PEM; replaces the system's authorities
 	ClientCert, ClientKey []byte // PEM
@@ -201,8 +206,12 @@ func (a Auth) Transport() (*http.Transport, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrAuth, err)
 	}
-	return newRoundTripper(cfg, a.Proxy), nil
+	return newRoundTripper(cfg, a.Proxy, nil), nil
 }
+
+// Elsewhere returns what may be used of a for another server that a repository
+// names: the proxy.
+func (a Auth) Elsewhere() Auth { return Auth{Proxy: a.Proxy, Foreign: true} }
 
 // digest is a keyed hash of some of the fields: equal where they are equal,
 // and of no use to whoever reads it without the key.
@@ -216,7 +225,7 @@ func digest(key []byte, fields ...string) string {
 
 // fields lists all that makes a difference, for digest.
 func (a Auth) fields() []string {
-	return []string{a.proxy(), a.Username, a.Password, a.BearerToken, string(a.Identity), a.IdentityPassphrase,
+	return []string{a.proxy(), strconv.FormatBool(a.Foreign), a.Username, a.Password, a.BearerToken, string(a.Identity), a.IdentityPassphrase,
 		string(a.KnownHosts), string(a.CA), string(a.ClientCert), string(a.ClientKey)}
 }
 

@@ -37,14 +37,14 @@ func newHTTPTransport(addr address, auth Auth, rt http.RoundTripper) *httpTransp
 
 // newRoundTripper is shared by all repositories with the same proxy and TLS settings, so
 // their connections are too.
-func newRoundTripper(cfg *tls.Config, through *url.URL) *http.Transport {
+func newRoundTripper(cfg *tls.Config, through *url.URL, control dialControl) *http.Transport {
 	proxy := http.ProxyFromEnvironment
 	if through != nil {
 		proxy = http.ProxyURL(through)
 	}
 	return &http.Transport{
 		Proxy:                 proxy,
-		DialContext:           (&net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		DialContext:           (&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second, Control: control}).DialContext,
 		TLSClientConfig:       cfg,
 		TLSHandshakeTimeout:   15 * time.Second,
 		ForceAttemptHTTP2:     true,

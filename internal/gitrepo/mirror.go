@@ -315,8 +315,11 @@ func (m *mirror) hasTag(commit plumbing.Hash, tag string) bool {
 // concurrent use. KeepDescriptors matters: without it go-git opens the pack
 // again for every object. ExclusiveAccess stays off: with it HasEncodedObject
 // of go-git 5.19 denies every object that lies in a pack.
-func (m *mirror) store() *filesystem.Storage {
-	return filesystem.NewStorageWithOptions(osfs.New(m.dir), cache.NewObjectLRU(deltaCache),
+func (m *mirror) store() *filesystem.Storage { return m.storeOf(deltaCache) }
+
+// storeOf is store with a cache of that many bytes.
+func (m *mirror) storeOf(size cache.FileSize) *filesystem.Storage {
+	return filesystem.NewStorageWithOptions(osfs.New(m.dir), cache.NewObjectLRU(size),
 		filesystem.Options{KeepDescriptors: true})
 }
 

@@ -21,6 +21,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -40,6 +41,9 @@ type Options struct {
 	// PollShare is how long the answer to a poll is given to others who ask
 	// the same; default 1 s, negative: only to those who wait for it already.
 	PollShare time.Duration
+
+	// AllowLocal lets repositories name servers of this machine; for tests.
+	AllowLocal bool
 
 	KexAlgos, HostKeyAlgos []string // of SSH; default those of golang.org/x/crypto/ssh
 }
@@ -136,7 +140,7 @@ func (p *Pool) Open(rawURL string, auth Auth) (*Repo, error) {
 }
 
 func (p *Pool) roundTripper(auth Auth) (*http.Transport, error) {
-	id := digest(p.key, auth.proxy(), string(auth.CA), string(auth.ClientCert), string(auth.ClientKey))
+	id := digest(p.key, auth.proxy(), strconv.FormatBool(auth.Foreign), string(auth.CA), string(auth.ClientCert), string(auth.ClientKey))
 	if t, ok := p.transports[id]; ok {
 		return t, nil
 	}
@@ -144,7 +148,7 @@ func (p *Pool) roundTripper(auth Auth) (*http.Transport, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := newRoundTripper(cfg, auth.Proxy)
+	t := newRoundTripper(cfg, auth.Proxy, p.o.control(auth))
 	p.transports[id] = t
 	return t, nil
 }

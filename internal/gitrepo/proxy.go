@@ -11,6 +11,8 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/net/proxy"
@@ -18,6 +20,29 @@ import (
 
 // dialTimeout bounds the connection to a server or proxy.
 const dialTimeout = 30 * time.Second
+
+// dialControl looks at an address before it is dialled, see net.Dialer.
+type dialControl func(network, address string, c syscall.RawConn) error
+
+// control keeps foreign servers from being of this machine. With a proxy, that one
+// decides.
+func (o *Options) control(a Auth) dialControl {
+	if !a.Foreign || o.AllowLocal || a.Proxy != nil {
+		return nil
+	}
+	return func(_, address string, _ syscall.RawConn) error {
+		host, _, err := net.SplitHostPort(address)
+		if err != nil {
+			return err
+		}
+		host, _, _ = strings.Cut(host, "%") // the zone
+		ip := net.ParseIP(host)
+		if ip == nil || ip.IsLoopback() || ip.IsUnspecified() || ip.IsLinkLocalUnicast() || ip.IsMulticast() {
+			return fmt.Errorf("a repository may not name a server of this machine or of its link: %s", host)
+		}
+		return nil
+	}
+}
 
 // checkProxy refuses proxies that nothing here can go through.
 func checkProxy(u *url.URL) error {
@@ -35,8 +60,8 @@ func checkProxy(u *url.URL) error {
 
 // dialSSH connects to an SSH server: through the proxy, or as ALL_PROXY and NO_PROXY
 // of the environment say, which know SOCKS5 only.
-func dialSSH(ctx context.Context, through *url.URL, addr string) (net.Conn, error) {
-	direct := &net.Dialer{Timeout: dialTimeout}
+func dialSSH(ctx context.Context, through *url.URL, addr string, control dialControl) (net.Conn, error) {
+	direct := &net.Dialer{Timeout: dialTimeout, Control: control}
 	ctx, cancel := context.WithTimeout(ctx, 2*dialTimeout)
 	defer cancel()
 	if through == nil {

@@ -27,7 +27,7 @@ type sshTransport struct {
 }
 
 func (t *sshTransport) open(ctx context.Context, service string) (session, error) {
-	conn, err := dialSSH(ctx, t.auth.Proxy, t.addr.dialAddress())
+	conn, err := dialSSH(ctx, t.auth.Proxy, t.addr.dialAddress(), t.o.control(t.auth))
 	if ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}

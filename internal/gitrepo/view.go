@@ -45,35 +45,7 @@ type View struct {
 // call View, Fetch or Commit of the same repository itself. Errors: those of fn,
 // and ErrIncomplete, after which Fetch gets the commit anew.
 func (r *Repo) View(ctx context.Context, hash string, fn func(*View) error) error {
-	m, release, err := r.mirror(ctx)
-	if err != nil {
-		return r.fail(err)
-	}
-	defer release()
-	if err := m.readers.Acquire(ctx, 1); err != nil {
-		return r.fail(fmt.Errorf("%w: %w", ErrUnreachable, err))
-	}
-	err = m.view(ctx, hash, r.pool.o.MaxObjectBytes, fn)
-	m.readers.Release(1)
-	if errors.Is(err, ErrIncomplete) {
-		m.distrust()
-	}
-	return err
-}
-
-func (m *mirror) view(ctx context.Context, hash string, max int64, fn func(*View) error) error {
-	h := plumbing.NewHash(hash)
-	if !m.has(h) {
-		return fmt.Errorf("%w: commit %q was not fetched", ErrIncomplete, hash)
-	}
-	v := &View{ctx: ctx, m: m, commit: h, s: m.store(), max: max, trees: map[string][]treeEntry{}}
-	defer v.s.Close()
-	c, err := readCommit(v.s, h)
-	if err != nil {
-		return err
-	}
-	v.root = c.TreeHash
-	return fn(v)
+	return Views(ctx, []Wanted{{r, hash}}, func(v []*View) error { return fn(v[0]) })
 }
 
 // distrust makes the next writer throw the content away.

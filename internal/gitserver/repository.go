@@ -32,6 +32,22 @@ func (s *Server) Init(name string, files map[string]string) error {
 // and moves the branch. A value "" is an empty file. A branch that does not
 // exist starts at the default branch. It is no push: OnPush is not called.
 func (s *Server) Commit(name, branch, message string, files map[string]string, remove ...string) (hash string, err error) {
+	var entries []Entry
+	for _, p := range slices.Sorted(maps.Keys(files)) {
+		entries = append(entries, Entry{Mode: mode(p), Path: p, Content: files[p]})
+	}
+	return s.CommitEntries(name, branch, message, entries, remove...)
+}
+
+// Entry is something to commit that may be no plain file.
+type Entry struct {
+	Mode    string // "100644", "100755", "120000" for a link or "160000" for a submodule
+	Path    string
+	Content string // a link's target, a submodule's commit
+}
+
+// CommitEntries is Commit with modes.
+func (s *Server) CommitEntries(name, branch, message string, entries []Entry, remove ...string) (hash string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	dir, ref := s.Dir(name), "refs/heads/"+branch
@@ -44,12 +60,12 @@ func (s *Server) Commit(name, branch, message string, files map[string]string, r
 			return "", err
 		}
 	}
-	return s.run(dir, importStream(ref, base, message, files, remove), "fast-import", "--quiet", "--force")
+	return s.run(dir, importStream(ref, base, message, entries, remove), "fast-import", "--quiet", "--force")
 }
 
 // importStream writes one commit in the format of git fast-import, which
 // prints its hash.
-func importStream(ref, base, message string, files map[string]string, remove []string) io.Reader {
+func importStream(ref, base, message string, entries []Entry, remove []string) io.Reader {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "commit %s\nmark :1\ncommitter %s <%s> %d +0000\ndata %d\n%s\n", ref, AuthorName, AuthorEmail, time.Now().Unix(), len(message), message)
 	if base != "" {
@@ -58,8 +74,12 @@ func importStream(ref, base, message string, files map[string]string, remove []s
 	for _, p := range remove {
 		fmt.Fprintf(&b, "D %s\n", p)
 	}
-	for _, p := range slices.Sorted(maps.Keys(files)) {
-		fmt.Fprintf(&b, "M %s inline %s\ndata %d\n%s\n", mode(p), p, len(files[p]), files[p])
+	for _, e := range entries {
+		if e.Mode == "160000" {
+			fmt.Fprintf(&b, "M %s %s %s\n", e.Mode, e.Content, e.Path)
+			continue
+		}
+		fmt.Fprintf(&b, "M %s inline %s\ndata %d\n%s\n", e.Mode, e.Path, len(e.Content), e.Content)
 	}
 	b.WriteString("\nget-mark :1\n")
 	return &b

@@ -28,6 +28,7 @@ var causes = []struct {
 	{errCommitSignature, sourcev1.InvalidCommitSignatureReason, false, true},
 	{errTagSignature, sourcev1.InvalidTagSignatureReason, false, true},
 	{errNoTag, sourcev1.InvalidGitObjectReason, false, true},
+	{errSubmodule, sourcev1.GitOperationFailedReason, false, false}, // whatever it is: an edit of the spec does not help
 	{gitrepo.ErrEmpty, sourcev1.EmptyGitRepositoryReason, false, false},
 	{gitauth.ErrSpec, sourcev1.InvalidProviderConfigurationReason, true, false},
 	{gitauth.ErrProvider, sourcev1.InvalidProviderConfigurationReason, false, false},

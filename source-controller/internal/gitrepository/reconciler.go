@@ -49,9 +49,6 @@ func New(o Options) *Reconciler { return &Reconciler{o: o} }
 func (r *Reconciler) Reconcile(ctx context.Context, repo *sourcev1.GitRepository) (loop.Done, error) {
 	before := repo.Status.Artifact
 	r.checkStorage(repo)
-	if repo.Spec.RecurseSubmodules {
-		return loop.Done{}, loop.Stall(sourcev1.GitOperationFailedReason, errors.New("spec.recurseSubmodules is not supported by this version: use spec.include with a GitRepository for each submodule"))
-	}
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout(repo), errTimeout)
 	defer cancel()
 
@@ -59,7 +56,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, repo *sourcev1.GitRepository
 	if err != nil {
 		return loop.Done{}, failure(ctx, repo, err)
 	}
-	remote, _, err := r.open(ctx, repo)
+	remote, auth, err := r.open(ctx, repo)
 	if err != nil {
 		return loop.Done{}, failure(ctx, repo, err)
 	}
@@ -78,7 +75,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, repo *sourcev1.GitRepository
 	}
 	telemetry.Enter(ctx, telemetry.Fetch)
 	loop.Progress(ctx, fmt.Sprintf("fetching revision '%s'", revision))
-	p, err := r.pack(ctx, repo, remote, trust, revision, included)
+	p, err := r.pack(ctx, repo, selected{remote, auth, trust, revision, included})
 	if err != nil {
 		return loop.Done{}, failure(ctx, repo, err)
 	}
@@ -126,7 +123,7 @@ func upToDate(repo *sourcev1.GitRepository, revision gitrepo.Revision, included 
 		equal(s.ObservedIgnore, repo.Spec.Ignore) &&
 		equalAll(s.ObservedInclude, repo.Spec.Include) &&
 		equalAll(s.ObservedSparseCheckout, repo.Spec.SparseCheckout) &&
-		!s.ObservedRecurseSubmodules && sameArtifacts(s.IncludedArtifacts, included)
+		s.ObservedRecurseSubmodules == repo.Spec.RecurseSubmodules && sameArtifacts(s.IncludedArtifacts, included)
 }
 
 func equal[T comparable](a, b *T) bool {
@@ -152,34 +149,58 @@ type packed struct {
 	said   string // of its signatures
 }
 
+// selected is what is to be packed.
+type selected struct {
+	remote   *gitrepo.Repo
+	auth     gitrepo.Auth
+	trust    *trust
+	revision gitrepo.Revision
+	included []include
+}
+
 // pack fetches the commit, verifies it and puts its archive into the store.
-// Objects that turn out to be missing from the mirror are fetched anew, once.
-func (r *Reconciler) pack(ctx context.Context, repo *sourcev1.GitRepository, remote *gitrepo.Repo, trust *trust, revision gitrepo.Revision, included []include) (packed, error) {
-	for again := false; ; again = true {
-		var p packed
-		var err error
-		if p.commit, err = trust.fetch(ctx, remote, revision); err != nil {
-			return p, err
-		}
-		err = remote.View(ctx, p.commit.Hash, func(v *gitrepo.View) error {
-			if trust != nil {
-				if p.said, err = trust.verify(v, revision); err != nil {
-					return err
-				}
-			}
-			src, done, err := r.source(ctx, repo, v, p.commit.Tree, included)
-			if err != nil {
-				return err
-			}
-			defer done()
-			telemetry.Enter(ctx, telemetry.Pack)
-			p.blob, err = r.o.Store.Pack(ctx, src, options(repo))
+// Objects that turn out to be missing from a mirror are fetched anew, once.
+func (r *Reconciler) pack(ctx context.Context, repo *sourcev1.GitRepository, t selected) (packed, error) {
+	p, err := r.packOnce(ctx, repo, t)
+	if errors.Is(err, gitrepo.ErrIncomplete) {
+		p, err = r.packOnce(ctx, repo, t)
+	}
+	return p, err
+}
+
+func (r *Reconciler) packOnce(ctx context.Context, repo *sourcev1.GitRepository, t selected) (p packed, err error) {
+	if p.commit, err = t.trust.fetch(ctx, t.remote, t.revision); err != nil {
+		return p, err
+	}
+	if t.trust != nil { // before anything else of it is believed
+		err = t.remote.View(ctx, p.commit.Hash, func(v *gitrepo.View) (err error) {
+			p.said, err = t.trust.verify(v, t.revision)
 			return err
 		})
-		if err == nil || again || !errors.Is(err, gitrepo.ErrIncomplete) {
+		if err != nil {
 			return p, err
 		}
 	}
+	parts := []part{{at: ".", url: repo.Spec.URL, remote: t.remote, commit: p.commit}}
+	if repo.Spec.RecurseSubmodules {
+		if parts, err = r.modules(ctx, repo, t.auth, parts[0]); err != nil {
+			return p, err
+		}
+	}
+	var wanted []gitrepo.Wanted
+	for _, part := range parts {
+		wanted = append(wanted, gitrepo.Wanted{Repo: part.remote, Hash: part.commit.Hash})
+	}
+	err = gitrepo.Views(ctx, wanted, func(views []*gitrepo.View) error {
+		src, done, err := r.source(ctx, repo, views, parts, t.included)
+		if err != nil {
+			return err
+		}
+		defer done()
+		p.blob, err = r.o.Store.Pack(ctx, src, options(repo))
+		return err
+	})
+	return p, err
 }
 
 func options(repo *sourcev1.GitRepository) artifact.PackOptions {
@@ -207,7 +228,7 @@ func (r *Reconciler) publish(repo *sourcev1.GitRepository, revision gitrepo.Revi
 	s.Artifact = a
 	s.IncludedArtifacts = artifacts(included)
 	s.ObservedIgnore, s.ObservedInclude, s.ObservedSparseCheckout = spec.Ignore, spec.Include, spec.SparseCheckout
-	s.ObservedRecurseSubmodules = false
+	s.ObservedRecurseSubmodules = spec.RecurseSubmodules
 	return nil
 }
 

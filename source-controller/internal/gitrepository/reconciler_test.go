@@ -157,10 +157,9 @@ func TestFailures(t *testing.T) {
 		"verify without keys": {func(s *sourcev1.GitRepositorySpec) {
 			s.Verification = &sourcev1.GitRepositoryVerification{SecretRef: *use("keys")}
 		}, sourcev1.VerificationError, []string{"spec.verify.secretRef", "keys"}, false},
-		"submodules": {func(s *sourcev1.GitRepositorySpec) { s.RecurseSubmodules = true }, sourcev1.GitOperationFailedReason, []string{"spec.recurseSubmodules"}, true},
-		"proxy":      {func(s *sourcev1.GitRepositorySpec) { s.ProxySecretRef = use("half") }, sourcev1.AuthenticationFailedReason, []string{"spec.proxySecretRef", "address"}, false},
-		"provider":   {func(s *sourcev1.GitRepositorySpec) { s.Provider, s.SecretRef = "github", nil }, sourcev1.InvalidProviderConfigurationReason, []string{`spec.provider "github"`}, true},
-		"app":        {func(s *sourcev1.GitRepositorySpec) { s.Provider = "github" }, sourcev1.InvalidProviderConfigurationReason, []string{"githubAppID"}, false},
+		"proxy":    {func(s *sourcev1.GitRepositorySpec) { s.ProxySecretRef = use("half") }, sourcev1.AuthenticationFailedReason, []string{"spec.proxySecretRef", "address"}, false},
+		"provider": {func(s *sourcev1.GitRepositorySpec) { s.Provider, s.SecretRef = "github", nil }, sourcev1.InvalidProviderConfigurationReason, []string{`spec.provider "github"`}, true},
+		"app":      {func(s *sourcev1.GitRepositorySpec) { s.Provider = "github" }, sourcev1.InvalidProviderConfigurationReason, []string{"githubAppID"}, false},
 		"account": {func(s *sourcev1.GitRepositorySpec) {
 			s.Provider, s.ServiceAccountName, s.URL = "azure", "x", "https://dev.azure.com/a/_git/b"
 		}, meta.FeatureGateDisabledReason, []string{"ObjectLevelWorkloadIdentity"}, true},

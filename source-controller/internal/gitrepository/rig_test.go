@@ -45,9 +45,11 @@ type rig struct {
 	storage string
 	share   time.Duration // for how long a poll's answer is shared
 	o       Options
-	env     *process.Env
-	events  *record.FakeRecorder
-	r       *loop.Reconciler[*sourcev1.GitRepository]
+	// allowLocal lets repositories name other servers of this machine, from the next restart on.
+	allowLocal bool
+	env        *process.Env
+	events     *record.FakeRecorder
+	r          *loop.Reconciler[*sourcev1.GitRepository]
 }
 
 func newRig(t *testing.T, o gitserver.Options) *rig {
@@ -85,7 +87,7 @@ func (g *rig) restart() {
 			g.t.Fatal(err)
 		}
 	}
-	mirrors, err := gitrepo.NewPool(gitrepo.Options{Dir: g.storage + "/.weir/git", PollShare: g.share})
+	mirrors, err := gitrepo.NewPool(gitrepo.Options{Dir: g.storage + "/.weir/git", PollShare: g.share, AllowLocal: g.allowLocal})
 	if err != nil {
 		g.t.Fatal(err)
 	}

@@ -15,11 +15,11 @@ import (
 	"github.com/weirhq/weir/internal/gitrepo"
 )
 
-// source returns what the artifact is packed from: the commit's tree, narrowed to
+// source returns what the artifact is packed from: the trees of the parts, narrowed to
 // spec.sparseCheckout, with the includes in their places. done is to be called
 // when it is packed.
-func (r *Reconciler) source(ctx context.Context, repo *sourcev1.GitRepository, v *gitrepo.View, tree string, included []include) (_ artifact.Source, done func(), err error) {
-	var src artifact.Source = &commitSource{view: v, tree: tree}
+func (r *Reconciler) source(ctx context.Context, repo *sourcev1.GitRepository, views []*gitrepo.View, parts []part, included []include) (_ artifact.Source, done func(), err error) {
+	var src artifact.Source = newCommitSource(views, parts)
 	if len(repo.Spec.SparseCheckout) > 0 {
 		if src, err = narrowed(src, repo.Spec.SparseCheckout); err != nil {
 			return nil, nil, err
@@ -43,27 +43,57 @@ func (r *Reconciler) source(ctx context.Context, repo *sourcev1.GitRepository, v
 	return m, m.close, nil
 }
 
-// commitSource is the tree of a commit. Links and submodules are left out.
+// commitSource is the tree of a commit with those of some submodules in it. Links and
+// other submodules are left out.
 type commitSource struct {
-	view *gitrepo.View
-	tree string // hash
+	id    string
+	views map[string]*gitrepo.View // by where they go; "." is the root
 }
 
 const gitID = "git:" // before the hash of an object
 
+func newCommitSource(views []*gitrepo.View, parts []part) *commitSource {
+	s := &commitSource{id: gitID + parts[0].commit.Tree, views: map[string]*gitrepo.View{}}
+	h := sha256.New()
+	for i, p := range parts {
+		s.views[p.at] = views[i]
+		fmt.Fprintf(h, "%q %s\n", p.at, p.commit.Tree)
+	}
+	if len(parts) > 1 {
+		s.id = "submodules:" + hex.EncodeToString(h.Sum(nil))
+	}
+	return s
+}
+
 // ID implements artifact.Source.
-func (s *commitSource) ID() string { return gitID + s.tree }
+func (s *commitSource) ID() string { return s.id }
+
+// view returns the view in which the path p lies, and its path there.
+func (s *commitSource) view(p string) (*gitrepo.View, string) {
+	p = path.Clean(p)
+	for at := p; at != "."; at = path.Dir(at) {
+		if v := s.views[at]; v != nil {
+			return v, strings.TrimPrefix(strings.TrimPrefix(p, at), "/")
+		}
+	}
+	return s.views["."], strings.TrimPrefix(p, ".")
+}
 
 // ReadDir implements artifact.Source.
 func (s *commitSource) ReadDir(folder string) ([]artifact.Entry, error) {
-	entries, err := s.view.ReadDir(folder)
+	view, inside := s.view(folder)
+	entries, err := view.ReadDir(inside)
 	if err != nil {
 		return nil, err
 	}
 	out := make([]artifact.Entry, 0, len(entries))
 	for _, e := range entries {
-		if !e.Symlink && !e.Submodule {
+		switch {
+		case e.Symlink:
+		case !e.Submodule:
 			out = append(out, artifact.Entry{Name: e.Name, Dir: e.Dir, Executable: e.Executable, ID: gitID + e.Hash})
+		case s.views[path.Join(folder, e.Name)] != nil:
+			out = append(out, artifact.Entry{Name: e.Name, Dir: true})
 		}
 	}
 	return out, nil
@@ -71,7 +101,8 @@ func (s *commitSource) ReadDir(folder string) ([]artifact.Entry, error) {
 
 // Open implements artifact.Source.
 func (s *commitSource) Open(p string, e artifact.Entry) (io.ReadCloser, int64, error) {
-	return s.view.Open(gitrepo.Entry{Name: p, Executable: e.Executable, Hash: strings.TrimPrefix(e.ID, gitID)})
+	view, _ := s.view(p)
+	return view.Open(gitrepo.Entry{Name: p, Executable: e.Executable, Hash: strings.TrimPrefix(e.ID, gitID)})
 }
 
 // sparse shows only some folders of a source.
@@ -84,7 +115,7 @@ type sparse struct {
 func narrowed(src artifact.Source, folders []string) (artifact.Source, error) {
 	s := &sparse{Source: src}
 	for _, f := range folders {
-		c := path.Clean(strings.TrimPrefix(f, "/"))
+		c := cleanFolder(f)
 		if !local(c) {
 			return nil, fmt.Errorf("spec.sparseCheckout: %q leads out of the repository", f)
 		}
@@ -97,6 +128,9 @@ func narrowed(src artifact.Source, folders []string) (artifact.Source, error) {
 	}
 	return s, nil
 }
+
+// cleanFolder is a folder of spec.sparseCheckout as a clean path.
+func cleanFolder(f string) string { return path.Clean(strings.TrimPrefix(f, "/")) }
 
 // ID implements artifact.Source.
 func (s *sparse) ID() string { return fmt.Sprintf("%s sparse %q", s.Source.ID(), s.folders) }
