@@ -117,6 +117,9 @@ var oldestDue = prometheus.NewDesc("weir_queue_oldest_seconds",
 
 // make implements controller.Options.NewQueue.
 func (s *queues) make(name string, limiter workqueue.TypedRateLimiter[reconcile.Request]) workqueue.TypedRateLimitingInterface[reconcile.Request] {
+	if s == nil { // an Env that no program has made, as in tests
+		return newQueue(name, limiter, logr.Discard())
+	}
 	q := newQueue(name, limiter, s.log)
 	s.mu.Lock()
 	defer s.mu.Unlock()
