@@ -28,6 +28,7 @@ type task struct {
 	known    bool // row is there
 	dirt     *dirt
 	force    bool
+	recheck  bool // it is to be asked for in any case
 	defined  bool // the Set holds the definition of its kind
 	ignored  []pointer
 
@@ -162,6 +163,8 @@ func (a *Applier) check(ctx context.Context, t *task) error {
 	case send:
 		t.pending = true
 		return a.claim(ctx, t)
+	case compare:
+		return a.compare(ctx, t)
 	}
 	return a.preview(ctx, t)
 }

@@ -35,6 +35,10 @@ type Options struct {
 	OverrideManagers []string
 	// StageKinds are applied in a stage of their own, after the classes.
 	StageKinds []schema.GroupKind
+	// MigrateVersions moves the entries of managedFields to the version that an
+	// object is applied in when the API server cannot apply it otherwise, because
+	// a newer version has fields with defaults that theirs has not.
+	MigrateVersions bool
 	// MayTake decides whether an object that the labels give to another owner is
 	// taken from it. Default: yes, as the field's peers do.
 	MayTake func(ref Ref, current, wanted types.NamespacedName) bool

@@ -16,6 +16,7 @@ const (
 	look                 // it is only created, never changed: see whether it exists
 	check                // it is new or changed: a dry run, then an apply
 	send                 // its content is known to be accepted: an apply
+	compare              // its drift is reported: a read and a dry run
 )
 
 // situation is what is known of an object before anything is asked.
@@ -26,6 +27,8 @@ type situation struct {
 	sum     uint64
 	dirt    *dirt // nil: not marked
 	recheck bool  // asked for, or the watch is blind
+	report  bool  // drift is reported, not corrected
+	former  bool  // a former process has applied this very content
 	now     time.Time
 }
 
@@ -43,6 +46,8 @@ func decide(s situation) step {
 		return skip
 	case !s.known && s.wants&drift.Once != 0:
 		return look
+	case s.report && (!s.row.Applied && s.former || s.row.Applied && s.row.Sum == s.sum && (s.dirt != nil || s.recheck)):
+		return compare
 	case !s.known || !s.row.Applied || s.row.Sum != s.sum:
 		return check
 	case s.dirt != nil && !s.recheck && s.now.Before(s.dirt.due):

@@ -19,6 +19,14 @@ func TestDecide(t *testing.T) {
 		want step
 	}{
 		"new":                                   {situation{sum: 1}, check},
+		"reported, new":                         {situation{sum: 1, report: true}, check},
+		"reported, as applied":                  {situation{known: true, row: row(true, 1, 0), sum: 1, report: true}, nothing},
+		"reported, drifted":                     {situation{known: true, row: row(true, 1, 0), sum: 1, dirt: due, report: true}, compare},
+		"reported, in a fight":                  {situation{known: true, row: row(true, 1, 0), sum: 1, dirt: later, report: true}, compare},
+		"reported, rechecked":                   {situation{known: true, row: row(true, 1, 0), sum: 1, recheck: true, report: true}, compare},
+		"reported, changed and drifted":         {situation{known: true, row: row(true, 1, 0), sum: 2, dirt: due, report: true}, check},
+		"reported, of a former run":             {situation{known: true, row: row(false, 0, 0), sum: 1, report: true, former: true}, compare},
+		"reported, gone since a former run":     {situation{sum: 1, report: true, former: true}, compare},
 		"as applied":                            {situation{known: true, row: row(true, 1, 0), sum: 1}, nothing},
 		"changed":                               {situation{known: true, row: row(true, 1, 0), sum: 2}, check},
 		"changed and drifted":                   {situation{known: true, row: row(true, 1, 0), sum: 2, dirt: due}, check},

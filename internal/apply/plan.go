@@ -103,8 +103,9 @@ func (p *plan) task(ctx context.Context, i int) (*task, error) {
 	t.dirt = r.dirty(t.key)
 	wants := p.a.marksOfObject(o)
 	t.force = p.set.Force || (wants|t.row.Marks)&drift.Recreate != 0
-	t.step = decide(situation{wants: wants, row: t.row, known: t.known, sum: t.sum, dirt: t.dirt,
-		recheck: p.set.Recheck || r.blind(), now: time.Now()})
+	t.recheck = p.set.Recheck || r.blind()
+	t.step = decide(situation{wants: wants, row: t.row, known: t.known, sum: t.sum, dirt: t.dirt, recheck: t.recheck,
+		report: p.set.ReportDrift, former: p.set.Former, now: time.Now()})
 	return t, nil
 }
 

@@ -35,6 +35,7 @@ type dirt struct {
 	fight   bool
 	due     time.Time                     // not before
 	live    *metav1.PartialObjectMetadata // for Foreign and Taken, else nil
+	found   *finding                      // with Set.ReportDrift
 }
 
 // hold returns the resource of a mapping, followed from now on, and keeps it

@@ -21,6 +21,12 @@ type Set struct {
 	// ContinueOnError applies all other objects when one is refused, also those
 	// of later stages. The error is returned in the end.
 	ContinueOnError bool
+	// ReportDrift writes no object only because it has drifted: its Change says
+	// what differs, each time.
+	ReportDrift bool
+	// Former says that this very content was applied by a former process, so that
+	// what differs from it has drifted. It counts with ReportDrift only.
+	Former bool
 	// Ignore names fields that are left to others.
 	Ignore Ignore
 }
@@ -32,6 +38,7 @@ const (
 	Unchanged  = "unchanged"
 	Skipped    = "skipped" // not touched: an annotation says so, or a repair is put off in a fight
 	Deleted    = "deleted"
+	Drifted    = "drifted" // differs from what was applied, and was left so: Set.ReportDrift
 )
 
 // Change is what happened to one object.
@@ -41,6 +48,10 @@ type Change struct {
 	// Drift is set when the object was written because the cluster's copy had
 	// been changed or deleted, not because the Set changed.
 	Drift bool
+	// Missing is set when a Drifted object does not exist, and Paths are JSON
+	// pointers to fields that differ when it does.
+	Missing bool
+	Paths   []string
 	// Manager is the field manager that had changed the object, when Drift is
 	// set and the API server knows it.
 	Manager string

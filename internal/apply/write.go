@@ -207,8 +207,47 @@ func (a *Applier) setManagers(ctx context.Context, t *task, m *metav1.PartialObj
 		metav1.PatchOptions{FieldManager: a.options.FieldManager})
 }
 
-// patch sends one server-side apply.
+// patch sends one server-side apply, and once more when it was the versions in
+// managedFields that were refused and could be moved.
 func (a *Applier) patch(ctx context.Context, t *task, body []byte, dryRun bool) (*metav1.PartialObjectMetadata, error) {
+	m, err := a.send(ctx, t, body, dryRun)
+	if err == nil || !a.options.MigrateVersions || !undeclared(err) {
+		return m, err
+	}
+	if moved, merr := a.migrate(ctx, t); merr != nil || !moved {
+		return m, err
+	}
+	return a.send(ctx, t, body, dryRun)
+}
+
+// undeclared reports whether an object has fields that the version of an entry
+// in its managedFields does not know. The API server has no reason for that.
+func undeclared(err error) bool {
+	return strings.Contains(err.Error(), "field not declared in schema")
+}
+
+// migrate moves all entries of managedFields to the version that the object is
+// applied in; false when there is none to move.
+func (a *Applier) migrate(ctx context.Context, t *task) (bool, error) {
+	live, err := a.get(ctx, t)
+	if err != nil || live == nil {
+		return false, err
+	}
+	entries, moved := make([]metav1.ManagedFieldsEntry, 0, len(live.ManagedFields)), false
+	for _, e := range live.ManagedFields {
+		if e.APIVersion != t.ref.GroupVersion().String() {
+			e.APIVersion, moved = t.ref.GroupVersion().String(), true
+		}
+		entries = append(entries, e)
+	}
+	if !moved {
+		return false, nil
+	}
+	_, err = a.setManagers(ctx, t, live, entries)
+	return err == nil, err
+}
+
+func (a *Applier) send(ctx context.Context, t *task, body []byte, dryRun bool) (*metav1.PartialObjectMetadata, error) {
 	force := true
 	o := metav1.PatchOptions{FieldManager: a.options.FieldManager, Force: &force}
 	if dryRun {
