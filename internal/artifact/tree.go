@@ -110,17 +110,37 @@ func (t *Tree) With(files map[string][]byte) *Tree {
 	sort.Strings(paths)
 	for _, p := range paths {
 		if steps := split(clean(p)); len(steps) > 0 {
-			root = root.with(steps, files[p])
+			root = root.with(steps, content(files[p]))
 		}
 	}
 	return &Tree{root: rooted(root), hold: t.hold}
 }
 
-// with returns a copy of d in which the file at steps has the given content.
-func (d *dir) with(steps []string, data []byte) *dir {
+// Mount returns a tree that has another tree, which must be one in memory, at a
+// path. What t has there is not seen any more. Links of either lead where they
+// would if all was one tree.
+func (t *Tree) Mount(at string, other *Tree) (*Tree, error) {
+	steps := split(clean(at))
+	if len(steps) == 0 || other.hold != nil {
+		return nil, errors.New("only a tree in memory can be mounted, below the root")
+	}
+	return &Tree{root: rooted(t.root.more.(*dir).with(steps, other.root)), hold: t.hold}, nil
+}
+
+func content(data []byte) *node {
+	if data == nil {
+		return nil
+	}
+	n := memory(data)
+	return &n
+}
+
+// with returns a copy of d in which there is new at steps; nil removes what is
+// there.
+func (d *dir) with(steps []string, new *node) *dir {
 	c := &dir{names: d.names, nodes: slices.Clone(d.nodes)}
 	i, found := slices.BinarySearch(d.names, steps[0])
-	if data == nil && !found {
+	if new == nil && !found {
 		return d
 	}
 	var n node
@@ -129,16 +149,16 @@ func (d *dir) with(steps []string, data []byte) *dir {
 		below := &dir{}
 		if found && d.nodes[i].kind == Dir {
 			below = d.nodes[i].more.(*dir)
-		} else if data == nil {
+		} else if new == nil {
 			return d // nothing of that name to remove
 		}
-		n = node{kind: Dir, more: below.with(steps[1:], data)}
-	case data == nil:
+		n = node{kind: Dir, more: below.with(steps[1:], new)}
+	case new == nil:
 		c.names = slices.Delete(slices.Clone(d.names), i, i+1)
 		c.nodes = slices.Delete(c.nodes, i, i+1)
 		return c.seal()
 	default:
-		n = memory(data)
+		n = *new
 	}
 	if found {
 		c.nodes[i] = n

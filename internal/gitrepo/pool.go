@@ -14,9 +14,11 @@
 package gitrepo
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -44,6 +46,9 @@ type Options struct {
 
 	// AllowLocal lets repositories name servers of this machine; for tests.
 	AllowLocal bool
+	// Dial connects over HTTP and decides what may be connected to; nil is the
+	// usual way.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
 	KexAlgos, HostKeyAlgos []string // of SSH; default those of golang.org/x/crypto/ssh
 }
@@ -149,6 +154,9 @@ func (p *Pool) roundTripper(auth Auth) (*http.Transport, error) {
 		return nil, err
 	}
 	t := newRoundTripper(cfg, auth.Proxy, p.o.control(auth))
+	if p.o.Dial != nil {
+		t.DialContext = p.o.Dial
+	}
 	p.transports[id] = t
 	return t, nil
 }
