@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"runtime"
 	"strings"
+	"time"
 )
 
 // Confine closes, for the whole process, the ways kustomize has out of it: its
@@ -22,19 +23,15 @@ import (
 // to the writer that the standard logger has when Confine is called.
 //
 // After Confine nothing in the process can use http.DefaultTransport (nor a
-// clone of it) or find a program by name. Clients of the API server and of
+// clone of it), unless a request says so ([Unconfined]), or find a program by
+// name. Clients of the API server and of
 // artifacts bring a transport of their own; client-go falls back to the default
 // one where a rest.Config has neither TLS settings nor a Dial. Call it from main,
 // after the standard logger has its writer and before anything builds. The
 // function it returns undoes it, for tests.
 func Confine() (release func()) {
 	transport, path := http.DefaultTransport, os.Getenv("PATH")
-	// Of the usual type, since there are libraries that assert it.
-	http.DefaultTransport = &http.Transport{
-		DialContext: func(_ context.Context, _, address string) (net.Conn, error) {
-			return nil, fmt.Errorf("%s: %w", address, ErrRemote)
-		},
-	}
+	http.DefaultTransport = confined(transport)
 	os.Unsetenv("PATH")
 	writer := log.Writer()
 	log.SetOutput(surviving{writer})
@@ -43,6 +40,47 @@ func Confine() (release func()) {
 		os.Setenv("PATH", path)
 		log.SetOutput(writer)
 	}
+}
+
+// confined returns a transport like the one given that dials for nobody but
+// requests with an [Unconfined] context. It is of the usual type, since there
+// are libraries that assert it, and clone it.
+func confined(like http.RoundTripper) *http.Transport {
+	t, ok := like.(*http.Transport)
+	if !ok {
+		t = &http.Transport{}
+	}
+	t = t.Clone()
+	t.DisableKeepAlives = true // or a connection that was allowed would serve one that is not
+	dial := t.DialContext
+	if dial == nil {
+		dial = (&net.Dialer{Timeout: 10 * time.Second}).DialContext
+	}
+	t.DialContext = allowing(dial)
+	if t.DialTLSContext != nil {
+		t.DialTLSContext = allowing(t.DialTLSContext)
+	}
+	return t
+}
+
+type dialer func(ctx context.Context, network, address string) (net.Conn, error)
+
+func allowing(dial dialer) dialer {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		if ctx.Value(unconfined{}) == nil {
+			return nil, fmt.Errorf("%s: %w", address, ErrRemote)
+		}
+		return dial(ctx, network, address)
+	}
+}
+
+type unconfined struct{}
+
+// Unconfined returns a context whose requests may go through
+// [http.DefaultTransport] in spite of Confine. It is for libraries that know no
+// other transport; kustomize passes on no context.
+func Unconfined(ctx context.Context) context.Context {
+	return context.WithValue(ctx, unconfined{}, true)
 }
 
 var logTime = regexp.MustCompile(`^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d(\.\d+)? `)
