@@ -1,15 +1,11 @@
 package decryption
 
 import (
-	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
-	"net/url"
-	"path"
 	"regexp"
 	"strings"
 
@@ -31,46 +27,6 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// credential returns what the Secrets hold to authenticate to a service. The
-// controller's own identity never takes its place.
-func (r *ring) credential(name string) ([]byte, error) {
-	value, ok := r.cloud[name]
-	if !ok || len(value) == 0 {
-		return nil, fmt.Errorf("the Secret has no %q, and workload identity is not supported by this version", name)
-	}
-	return value, nil
-}
-
-// decryptVault asks the transit engine of a Vault. (Format: Vault's HTTP API,
-// "Decrypt data".) Vault's own client would follow a redirect with the token and
-// heed the environment.
-func (r *ring) decryptVault(ctx context.Context, k *keyservice.VaultKey, ciphertext []byte) ([]byte, error) {
-	token, err := r.credential(vaultToken)
-	if err != nil {
-		return nil, err
-	}
-	address, err := url.Parse(k.VaultAddress)
-	if err != nil || address.Host == "" || address.User != nil || address.Scheme != "https" && address.Scheme != "http" {
-		return nil, errors.New("its address is no http or https URL")
-	}
-	body, err := json.Marshal(map[string]string{"ciphertext": string(ciphertext)})
-	if err != nil {
-		return nil, err
-	}
-	at := address.JoinPath("/v1", path.Join("/", k.EnginePath, "decrypt", k.KeyName)).String()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, at, bytes.NewReader(body))
-	if err != nil {
-		return nil, err
-	}
-	req.Header.Set("X-Vault-Token", strings.TrimSpace(string(token)))
-	req.Header.Set("X-Vault-Request", "true")
-	var answer struct{ Data struct{ Plaintext []byte } }
-	if err := exchange(req, &answer); err != nil {
-		return nil, err
-	}
-	return answer.Data.Plaintext, nil
-}
-
 // awsCredentials is the YAML in sops.aws-kms.
 type awsCredentials struct {
 	AccessKeyID     string `json:"aws_access_key_id"`
@@ -79,14 +35,6 @@ type awsCredentials struct {
 }
 
 func (r *ring) decryptAWS(ctx context.Context, k *keyservice.KmsKey, ciphertext []byte) ([]byte, error) {
-	text, err := r.credential(awsKey)
-	if err != nil {
-		return nil, err
-	}
-	var c awsCredentials
-	if yaml.Unmarshal(text, &c) != nil || c.AccessKeyID == "" || c.SecretAccessKey == "" {
-		return nil, fmt.Errorf("%w: %q needs aws_access_key_id and aws_secret_access_key", ErrKeys, awsKey)
-	}
 	parts := strings.Split(k.Arn, ":") // arn:partition:kms:region:account:key/id
 	if len(parts) < 6 || parts[2] != "kms" || !region.MatchString(parts[3]) {
 		return nil, errors.New("its ARN is not that of a key")
@@ -95,7 +43,10 @@ func (r *ring) decryptAWS(ctx context.Context, k *keyservice.KmsKey, ciphertext 
 	if err != nil {
 		return nil, errors.New("its encrypted data key is not base64")
 	}
-	var provider aws.CredentialsProvider = credentials.NewStaticCredentialsProvider(c.AccessKeyID, c.SecretAccessKey, c.SessionToken)
+	provider, err := r.awsCredentials(ctx, parts[3])
+	if err != nil {
+		return nil, err
+	}
 	if k.Role != "" {
 		service := sts.New(sts.Options{Region: parts[3], Credentials: provider, HTTPClient: newClient()})
 		provider = stscreds.NewAssumeRoleProvider(service, k.Role)
@@ -111,13 +62,39 @@ func (r *ring) decryptAWS(ctx context.Context, k *keyservice.KmsKey, ciphertext 
 	return out.Plaintext, nil
 }
 
+func (r *ring) awsCredentials(ctx context.Context, region string) (aws.CredentialsProvider, error) {
+	text := r.cloud[awsKey]
+	if len(text) == 0 {
+		return r.identity.aws(ctx, region)
+	}
+	var c awsCredentials
+	if yaml.Unmarshal(text, &c) != nil || c.AccessKeyID == "" || c.SecretAccessKey == "" {
+		return nil, fmt.Errorf("%w: %q needs aws_access_key_id and aws_secret_access_key", ErrKeys, awsKey)
+	}
+	return credentials.NewStaticCredentialsProvider(c.AccessKeyID, c.SecretAccessKey, c.SessionToken), nil
+}
+
 // region is the name of an AWS region; it becomes part of a host name.
 var region = regexp.MustCompile(`^[a-z0-9-]{1,32}$`)
 
 func (r *ring) decryptGCP(ctx context.Context, k *keyservice.GcpKmsKey, ciphertext []byte) ([]byte, error) {
-	text, err := r.credential(gcpKey)
+	ctx = context.WithValue(ctx, oauth2.HTTPClient, newClient())
+	tokens, err := r.gcpTokens(ctx)
 	if err != nil {
 		return nil, err
+	}
+	key := gcpkms.NewMasterKeyFromResourceID(k.ResourceId)
+	key.EncryptedKey = string(ciphertext)
+	gcpkms.NewTokenSource(tokens).ApplyToMasterKey(key)
+	gcpkms.UseRESTClient{}.ApplyToMasterKey(key)
+	gcpkms.ClientOptions{option.WithHTTPClient(oauth2.NewClient(ctx, tokens))}.ApplyToMasterKey(key)
+	return key.DecryptContext(ctx)
+}
+
+func (r *ring) gcpTokens(ctx context.Context) (oauth2.TokenSource, error) {
+	text := r.cloud[gcpKey]
+	if len(text) == 0 {
+		return r.identity.gcp(ctx)
 	}
 	// Other types of credentials name files, URLs and programs.
 	var kind struct{ Type string }
@@ -128,14 +105,7 @@ func (r *ring) decryptGCP(ctx context.Context, k *keyservice.GcpKmsKey, cipherte
 	if err != nil {
 		return nil, fmt.Errorf("%w: %q must be the JSON key of a service account", ErrKeys, gcpKey)
 	}
-	ctx = context.WithValue(ctx, oauth2.HTTPClient, newClient())
-	tokens := account.TokenSource(ctx)
-	key := gcpkms.NewMasterKeyFromResourceID(k.ResourceId)
-	key.EncryptedKey = string(ciphertext)
-	gcpkms.NewTokenSource(tokens).ApplyToMasterKey(key)
-	gcpkms.UseRESTClient{}.ApplyToMasterKey(key)
-	gcpkms.ClientOptions{option.WithHTTPClient(oauth2.NewClient(ctx, tokens))}.ApplyToMasterKey(key)
-	return key.DecryptContext(ctx)
+	return account.TokenSource(ctx), nil
 }
 
 // azureCredentials is the YAML in sops.azure-kv.
@@ -150,27 +120,31 @@ type azureCredentials struct {
 }
 
 func (r *ring) decryptAzure(ctx context.Context, k *keyservice.AzureKeyVaultKey, ciphertext []byte) ([]byte, error) {
-	text, err := r.credential(azureKey)
-	if err != nil {
-		return nil, err
-	}
-	var c azureCredentials
-	if yaml.Unmarshal(text, &c) != nil || c.TenantID == "" || c.ClientID == "" {
-		return nil, fmt.Errorf("%w: %q needs tenantId and clientId, and clientSecret or clientCertificate", ErrKeys, azureKey)
-	}
 	options := azcore.ClientOptions{Transport: newClient(), Cloud: cloud.AzurePublic}
-	if c.AuthorityHost != "" {
-		options.Cloud.ActiveDirectoryAuthorityHost = c.AuthorityHost
-	}
-	identity, err := c.identity(options)
+	tokens, err := r.azureTokens(ctx, &options)
 	if err != nil {
 		return nil, err
 	}
 	key := azkv.NewMasterKey(k.VaultUrl, k.Name, k.Version)
 	key.EncryptedKey = string(ciphertext)
-	azkv.NewTokenCredential(identity).ApplyToMasterKey(key)
+	azkv.NewTokenCredential(tokens).ApplyToMasterKey(key)
 	azkv.NewClientOptions(&azkeys.ClientOptions{ClientOptions: options}).ApplyToMasterKey(key)
 	return key.DecryptContext(ctx)
+}
+
+func (r *ring) azureTokens(ctx context.Context, options *azcore.ClientOptions) (azcore.TokenCredential, error) {
+	text := r.cloud[azureKey]
+	if len(text) == 0 {
+		return r.identity.azure(ctx)
+	}
+	var c azureCredentials
+	if yaml.Unmarshal(text, &c) != nil || c.TenantID == "" || c.ClientID == "" {
+		return nil, fmt.Errorf("%w: %q needs tenantId and clientId, and clientSecret or clientCertificate", ErrKeys, azureKey)
+	}
+	if c.AuthorityHost != "" {
+		options.Cloud.ActiveDirectoryAuthorityHost = c.AuthorityHost
+	}
+	return c.identity(*options)
 }
 
 // identity is a service principal with a secret or a certificate.

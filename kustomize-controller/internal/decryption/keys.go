@@ -30,17 +30,18 @@ var (
 
 // Keys of Secrets, besides the suffixes of OpenPGP and age keys.
 const (
-	vaultToken = "sops.vault-token"
-	awsKey     = "sops.aws-kms"
-	azureKey   = "sops.azure-kv"
-	gcpKey     = "sops.gcp-kms"
+	vaultTokenKey = "sops.vault-token"
+	awsKey        = "sops.aws-kms"
+	azureKey      = "sops.azure-kv"
+	gcpKey        = "sops.gcp-kms"
 )
 
 // Keys is what there is to decrypt with. It is safe for concurrent use.
 type Keys struct {
-	data  []map[string][]byte
-	id    string
-	parse func() (*ring, error)
+	data     []map[string][]byte
+	id       string
+	identity Identity
+	parse    func() (*ring, error)
 }
 
 // ring is Keys, parsed.
@@ -48,6 +49,8 @@ type ring struct {
 	pgp   openpgp.EntityList
 	age   []age.Identity
 	cloud map[string][]byte
+
+	identity *Identity // for services without an entry in cloud
 }
 
 func init() {
@@ -73,7 +76,7 @@ func NewKeys(data ...map[string][]byte) *Keys {
 func (k *Keys) ID() string { return k.id }
 
 func (k *Keys) newRing() (*ring, error) {
-	r := &ring{cloud: map[string][]byte{}}
+	r := &ring{cloud: map[string][]byte{}, identity: &k.identity}
 	for _, d := range k.data {
 		for _, name := range slices.Sorted(maps.Keys(d)) {
 			if err := r.add(name, d[name]); err != nil {
@@ -108,7 +111,7 @@ func (r *ring) add(name string, value []byte) error {
 			return fmt.Errorf("%w: %q is not an age identity (AGE-SECRET-KEY-...)", ErrKeys, name)
 		}
 		r.age = append(r.age, identities...)
-	case slices.Contains([]string{vaultToken, awsKey, azureKey, gcpKey}, name):
+	case slices.Contains([]string{vaultTokenKey, awsKey, azureKey, gcpKey}, name):
 		if _, there := r.cloud[name]; !there {
 			r.cloud[name] = value
 		}
