@@ -17,13 +17,26 @@ import (
 // ErrProvider is wrapped by errors about providers that are not supported.
 var ErrProvider = errors.New("provider not supported")
 
+// Generic is the provider of clusters that trust the tokens of this one. The
+// others are clouds.
+const Generic = "generic"
+
 // Address is a cluster that is reached with tokens of a service account of the
-// cluster that the controller runs in.
+// cluster that the controller runs in, or with what a cloud gives for them.
 type Address struct {
-	Host      string // https URL
-	CA        []byte // PEM; nil trusts the system's
+	Provider  string // Generic, "aws", "azure" or "gcp"
+	Cluster   string // the resource name in the cloud
+	Host      string // https URL; of clouds "" when the cloud is to be asked
+	CA        []byte // PEM; nil trusts the system's, or asks the cloud
 	Audiences []string
-	Account   string // service account in the namespace of the owner
+	Account   string // service account in the namespace of the owner; of clouds "" is the controller's own
+}
+
+// Connection is what a cloud says of a cluster, and a token for it.
+type Connection struct {
+	Host string
+	CA   []byte
+	Token
 }
 
 // Token is a bearer token and when it ends.
@@ -35,10 +48,11 @@ type Token struct {
 // ParseAddress reads the data of the ConfigMap that spec.kubeConfig.configMapRef
 // names. account is who acts when it names nobody.
 func ParseAddress(data map[string]string, account string) (Address, error) {
-	if p := data["provider"]; p != "generic" {
-		return Address{}, fmt.Errorf("%w: provider %q; this version supports \"generic\"", ErrProvider, p)
+	a := Address{Provider: data["provider"], Cluster: data["cluster"], Host: data["address"],
+		CA: []byte(data["ca.crt"]), Account: data["serviceAccountName"]}
+	if !slices.Contains([]string{Generic, "aws", "azure", "gcp"}, a.Provider) {
+		return Address{}, fmt.Errorf("%w: provider %q is none of aws, azure, gcp and generic", ErrProvider, a.Provider)
 	}
-	a := Address{Host: data["address"], Account: data["serviceAccountName"], CA: []byte(data["ca.crt"])}
 	if a.Account == "" {
 		a.Account = account
 	}
@@ -47,15 +61,21 @@ func ParseAddress(data map[string]string, account string) (Address, error) {
 			a.Audiences = append(a.Audiences, line)
 		}
 	}
-	if len(a.Audiences) == 0 {
-		a.Audiences = []string{a.Host}
-	}
 	slices.Sort(a.Audiences)
-	switch at, err := url.Parse(a.Host); {
-	case err != nil || at.Scheme != "https" || at.Host == "" || at.User != nil:
+	at, err := url.Parse(a.Host)
+	valid := err == nil && at.Scheme == "https" && at.Host != "" && at.User == nil
+	switch {
+	case a.Provider == Generic && !valid:
 		return Address{}, fmt.Errorf("%w: address must be an https URL", ErrKubeconfig)
-	case a.Account == "":
+	case a.Provider == Generic && a.Account == "":
 		return Address{}, fmt.Errorf("%w: serviceAccountName is missing; the controller's own identity is not lent", ErrKubeconfig)
+	case a.Provider == Generic && len(a.Audiences) == 0:
+		a.Audiences = []string{a.Host}
+	case a.Provider == Generic:
+	case a.Host != "" && !valid:
+		return Address{}, fmt.Errorf("%w: address must be an https URL, or be left out for the cloud to be asked", ErrKubeconfig)
+	case a.Cluster == "" && (a.Provider == "aws" || a.Host == "" || len(a.CA) == 0):
+		return Address{}, fmt.Errorf("%w: cluster is missing: the name of the cluster's resource in the cloud", ErrKubeconfig)
 	}
 	return a, nil
 }

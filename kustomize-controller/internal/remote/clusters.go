@@ -7,6 +7,8 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"net/url"
+	"strings"
 	"sync"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -55,7 +57,47 @@ func (c *Clusters) UseAddress(owner types.NamespacedName, a Address, token func(
 	if err != nil {
 		return nil, err
 	}
-	return c.use(owner, fmt.Sprintf("address %q", []string{owner.Namespace, a.Host, string(a.CA), a.Account, fmt.Sprint(a.Audiences)}), cfg)
+	return c.use(owner, a.id(owner), cfg)
+}
+
+// UseCloud returns the cluster that a cloud knows. The cloud is asked when the
+// cluster is opened, and for tokens; what it says has to be https.
+func (c *Clusters) UseCloud(ctx context.Context, owner types.NamespacedName, a Address, connect func(context.Context) (Connection, error)) (*apply.Cluster, error) {
+	id := a.id(owner)
+	c.mu.Lock()
+	if at := c.open[id]; at != nil && c.users[owner] == id {
+		c.mu.Unlock()
+		return at.Cluster, nil
+	}
+	c.mu.Unlock()
+	found, err := connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if !strings.Contains(found.Host, "://") {
+		found.Host = "https://" + found.Host // an endpoint is a bare address in some clouds
+	}
+	if u, err := url.Parse(found.Host); err != nil || u.Scheme != "https" {
+		return nil, fmt.Errorf("%w: the cloud's answer has no https endpoint", ErrKubeconfig)
+	}
+	a.Host, a.CA = found.Host, found.CA
+	first := &found.Token
+	cfg, err := a.config(func(ctx context.Context) (Token, error) {
+		if t := first; t != nil { // the one that came with the address
+			first = nil
+			return *t, nil
+		}
+		again, err := connect(ctx)
+		return again.Token, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return c.use(owner, id, cfg)
+}
+
+func (a Address) id(owner types.NamespacedName) string {
+	return fmt.Sprintf("address %q", []string{owner.Namespace, a.Provider, a.Cluster, a.Host, string(a.CA), a.Account, fmt.Sprint(a.Audiences)})
 }
 
 func (c *Clusters) use(owner types.NamespacedName, id string, cfg *rest.Config) (*apply.Cluster, error) {

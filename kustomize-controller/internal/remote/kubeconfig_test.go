@@ -1,11 +1,13 @@
 package remote
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 
@@ -79,7 +81,8 @@ func TestParseAddress(t *testing.T) {
 		err        error
 	}{
 		"valid":          {},
-		"cloud":          {"provider", "aws", ErrProvider},
+		"unknown cloud":  {"provider", "acme", ErrProvider},
+		"no cluster":     {"provider", "aws", ErrKubeconfig},
 		"no provider":    {"provider", "", ErrProvider},
 		"http":           {"address", "http://k.example.com", ErrKubeconfig},
 		"no address":     {"address", "", ErrKubeconfig},
@@ -102,6 +105,50 @@ func TestParseAddress(t *testing.T) {
 				t.Error("no audiences")
 			}
 		})
+	}
+}
+
+func TestParseClouds(t *testing.T) {
+	const arn = "arn:aws:eks:eu-west-1:111122223333:cluster/prod"
+	for name, tt := range map[string]struct {
+		data map[string]string
+		err  error
+	}{
+		"aws":                {map[string]string{"provider": "aws", "cluster": arn}, nil},
+		"aws, no cluster":    {map[string]string{"provider": "aws", "address": "https://x", "ca.crt": "y"}, ErrKubeconfig},
+		"azure":              {map[string]string{"provider": "azure", "cluster": "/subscriptions/s"}, nil},
+		"gcp, known address": {map[string]string{"provider": "gcp", "address": "https://x", "ca.crt": "y"}, nil},
+		"gcp, half known":    {map[string]string{"provider": "gcp", "address": "https://x"}, ErrKubeconfig},
+		"gcp, http":          {map[string]string{"provider": "gcp", "cluster": "c", "address": "http://x"}, ErrKubeconfig},
+	} {
+		a, err := ParseAddress(tt.data, "fallback")
+		if !errors.Is(err, tt.err) || err == nil && a.Account != "fallback" {
+			t.Errorf("%s: %+v, %v; want %v", name, a, err, tt.err)
+		}
+	}
+}
+
+// A cloud is asked once, however often the cluster is used, and what it says
+// has to be https.
+func TestUseCloud(t *testing.T) {
+	c := New(apply.Options{}, Policy{})
+	defer c.Close()
+	owner, asked, host := types.NamespacedName{Namespace: "ns", Name: "one"}, 0, "192.0.2.1"
+	connect := func(context.Context) (Connection, error) {
+		asked++
+		return Connection{Host: host, Token: Token{Value: "t", Expires: time.Now().Add(time.Hour)}}, nil
+	}
+	a := Address{Provider: "gcp", Cluster: "c"}
+	first, err := c.UseCloud(t.Context(), owner, a, connect)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := c.UseCloud(t.Context(), owner, a, connect); err != nil || again != first || asked != 1 {
+		t.Errorf("again %v, %v; the cloud was asked %d times, want once", again == first, err, asked)
+	}
+	a.Account, host = "deployer", "http://192.0.2.1"
+	if _, err := c.UseCloud(t.Context(), owner, a, connect); !errors.Is(err, ErrKubeconfig) || asked != 2 {
+		t.Errorf("http: %v, asked %d times", err, asked)
 	}
 }
 
