@@ -38,11 +38,19 @@ func TestWhatIsNotSupportedIsRefused(t *testing.T) {
 		refused bool
 	}{
 		"nothing":             {},
-		"Vault logins":        {o: options{vaultConfigMap: "x"}, refused: true},
+		"Vault logins":        {o: options{vaultConfigMap: "x"}, env: process.Env{RuntimeNamespace: "flux-system"}},
+		"Vaults, homeless":    {o: options{vaultConfigMap: "x"}, refused: true},
+		"accounts, no gate":   {o: options{decryptAs: "x"}, refused: true},
+		"accounts, no gate 2": {o: options{kubeconfigAs: "x"}, refused: true},
+		"an order":            {o: options{deletionOrder: dependentsFirst}},
+		"another order":       {o: options{deletionOrder: "random"}, refused: true},
 		"an unknown home":     {o: options{ageSecret: "x"}, refused: true},
 		"age identities":      {o: options{ageSecret: "x"}, env: process.Env{RuntimeNamespace: "flux-system"}},
 		"another's namespace": {env: process.Env{RuntimeNamespace: "flux-system"}},
 	} {
+		if tt.o.deletionOrder == "" {
+			tt.o.deletionOrder = "any" // the flag's default
+		}
 		if err := tt.o.check(&tt.env); (err != nil) != tt.refused {
 			t.Errorf("%s: error is %v", name, err)
 		}

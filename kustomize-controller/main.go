@@ -7,6 +7,7 @@ import (
 	"os"
 	_ "time/tzdata" // maintenance windows name time zones, and images have none
 
+	"github.com/fluxcd/pkg/auth"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -55,6 +56,17 @@ func (o *options) setup(ctx context.Context, env *process.Env) error {
 	if err != nil {
 		return err
 	}
+	builder, err := o.builder(ctx)
+	if err != nil {
+		return err
+	}
+	tokens, err := o.tokenCache()
+	if err != nil {
+		return err
+	}
+	if env.Enabled(workloadIdentity) {
+		auth.EnableObjectLevelWorkloadIdentity()
+	}
 	var bell loop.Bell
 	applying := apply.Options{
 		FieldManager:     "kustomize-controller",
@@ -62,6 +74,7 @@ func (o *options) setup(ctx context.Context, env *process.Env) error {
 		Concurrency:      o.concurrentSSA,
 		OverrideManagers: o.overrideManagers,
 		StageKinds:       stage,
+		MigrateVersions:  env.Enabled(migrateVersions),
 		Notify:           bell.Ring,
 		Log:              env.Log.WithName("apply"),
 	}
@@ -69,7 +82,6 @@ func (o *options) setup(ctx context.Context, env *process.Env) error {
 	if err != nil {
 		return err
 	}
-	builder := build.New(build.Options{NoRemoteBases: o.noRemoteBases})
 	others := remote.New(applying, remote.Policy{Exec: o.kubeconfigExec, InsecureTLS: o.kubeconfigTLS})
 	env.State.Add("artifacts", func() any { return fetcher.State() })
 	env.State.Add("builds", func() any { return builder.State() })
@@ -85,6 +97,9 @@ func (o *options) setup(ctx context.Context, env *process.Env) error {
 		Cluster:               cluster,
 		Remote:                others,
 		KubeconfigAccount:     o.kubeconfigAs,
+		DecryptionAccount:     o.decryptAs,
+		VaultConfig:           types.NamespacedName{Namespace: env.RuntimeNamespace, Name: o.vaultConfigMap},
+		Tokens:                tokens,
 		WorkloadIdentity:      env.Enabled(workloadIdentity),
 		RequeueDependency:     env.RequeueDependency,
 		NoCrossNamespaceRefs:  env.NoCrossNamespaceRefs,
@@ -95,7 +110,9 @@ func (o *options) setup(ctx context.Context, env *process.Env) error {
 		GroupChanges:          env.Enabled(groupChanges),
 		PatientHealth:         env.Enabled(patientHealth),
 		AdditiveReadiness:     env.Enabled(additiveReadiness),
+		TellCanceled:          env.Enabled(tellCanceled),
 		PruneGuard:            guard,
+		DependentsFirst:       o.deletionOrder == dependentsFirst,
 		AgeSecret:             types.NamespacedName{Namespace: env.RuntimeNamespace, Name: o.ageSecret},
 		LooseSubstitution:     !env.Enabled(strictSubstitution),
 	}).Setup(ctx, env, &bell)

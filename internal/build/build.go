@@ -116,9 +116,9 @@ type Result struct {
 
 // Options of an Engine. The zero value is usable.
 type Options struct {
-	// NoRemoteBases says that remote bases are forbidden, not just unsupported.
-	// It decides the wording of the refusal; nothing is fetched either way.
-	NoRemoteBases bool
+	// Remote fetches what kustomizations name by URL. Nil forbids URLs: whatever
+	// field names one, the build is refused and nothing is dialled.
+	Remote RemoteLoader
 	// CacheBytes bounds the memory of kept results. Zero means 32 MiB, a
 	// negative value keeps nothing.
 	CacheBytes int64
@@ -144,21 +144,25 @@ func New(o Options) *Engine {
 // errors are remembered like results are. A build that has begun looks at ctx
 // between the files it reads, and t must stay open until Build returns.
 func (e *Engine) Build(ctx context.Context, t *artifact.Tree, s Spec) (*Result, error) {
-	key := s.key(e.options.NoRemoteBases)
+	key := s.key(e.options.Remote == nil)
 	e.cache.seal(s.Scope, key, s.Decrypt != nil)
+	far := newRemotes(ctx, e.options.Remote)
 	for {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		out, ok := e.cache.get(key, t)
+		out, ok := e.cache.get(key, t, far.same)
 		requests.Count(ok)
 		if ok {
 			return out.result(true)
 		}
+		if far != nil && far.err != nil {
+			return nil, far.err
+		}
 		// Equal builds at one time are one build. Its leader's context may end
 		// while ours goes on, then it is our turn.
 		v, _, shared := e.flight.Do(fmt.Sprintf("%x %p", key, t), func() (any, error) {
-			out := e.build(ctx, t, s)
+			out := e.build(ctx, t, s, far)
 			if out.lasting {
 				e.cache.put(key, out)
 			}
@@ -186,7 +190,8 @@ type outcome struct {
 	digest  string
 	err     error
 	read    readSet
-	lasting bool // a function of read: the same for every tree that agrees with it
+	far     []farFact // what was named by URL
+	lasting bool      // a function of read and far: the same for every tree that agrees with them
 
 	scope     string
 	decrypted bool // Spec.Decrypt was set
@@ -200,26 +205,35 @@ func (o *outcome) result(cached bool) (*Result, error) {
 }
 
 // build runs s on t. Nearly all builds share the built-in OpenAPI document; one
-// that turns out to bring its own is started again, alone.
-func (e *Engine) build(ctx context.Context, t *artifact.Tree, s Spec) *outcome {
-	gate.lockShared()
-	out := e.attempt(ctx, t, s, false)
-	gate.RUnlock()
-	if errors.Is(out.err, errSchema) {
-		gate.alone(func() { out = e.attempt(ctx, t, s, true) })
+// that turns out to bring its own is started again, alone. So is one that turns
+// out to need something from elsewhere, once that is here: nobody waits for the
+// network while others wait for the document.
+func (e *Engine) build(ctx context.Context, t *artifact.Tree, s Spec, far *remotes) *outcome {
+	for {
+		gate.lockShared()
+		out := e.attempt(ctx, t, s, far, false)
+		gate.RUnlock()
+		if errors.Is(out.err, errSchema) {
+			gate.alone(func() { out = e.attempt(ctx, t, s, far, true) })
+		}
+		if !errors.Is(out.err, errNeeded) {
+			return out
+		}
+		if err := far.load(ctx); err != nil {
+			return &outcome{scope: s.Scope, err: err}
+		}
 	}
-	return out
 }
 
-func (e *Engine) attempt(ctx context.Context, t *artifact.Tree, s Spec, ownSchema bool) *outcome {
-	rec := newRecorder(ctx, t, guard{ownSchema: ownSchema, forbidRemote: e.options.NoRemoteBases}.check)
-	rec.decryption = s.Decrypt
+func (e *Engine) attempt(ctx context.Context, t *artifact.Tree, s Spec, far *remotes, ownSchema bool) *outcome {
+	rec := newRecorder(ctx, t, guard{ownSchema: ownSchema, forbidRemote: e.options.Remote == nil}.check)
+	rec.decryption, rec.remotes = s.Decrypt, far
 	out := &outcome{scope: s.Scope, decrypted: s.Decrypt != nil}
 	objects, err := run(rec, s)
 	if err == nil {
 		out.objects, out.digest = objects, digest(objects)
 	}
-	out.err, out.read = err, rec.readSet()
-	out.lasting = rec.broken == nil && !isContext(err) && !errors.Is(err, ErrDecryption)
+	out.err, out.read, out.far = err, rec.readSet(), rec.far
+	out.lasting = rec.broken == nil && !isContext(err) && !errors.Is(err, ErrDecryption) && !errors.Is(err, errNeeded)
 	return out
 }

@@ -72,10 +72,11 @@ func (c *cache) seal(scope string, k key, decrypted bool) {
 	}
 }
 
-// get returns the outcome whose every recorded answer t still gives.
-func (c *cache) get(k key, t *artifact.Tree) (*outcome, bool) {
+// get returns the outcome whose every recorded answer t still gives, and whose
+// URLs still stand for the same.
+func (c *cache) get(k key, t *artifact.Tree, same func([]farFact) bool) (*outcome, bool) {
 	for _, e := range c.candidates(k) {
-		if !e.out.read.holds(t) {
+		if !e.out.read.holds(t) || !same(e.out.far) {
 			continue
 		}
 		c.mu.Lock()
@@ -153,6 +154,9 @@ func (o *outcome) cost() int64 {
 		if o.read[i].real != o.read[i].path {
 			n += int64(len(o.read[i].real))
 		}
+	}
+	for _, f := range o.far {
+		n += int64(len(f.url)+len(f.id)) + 32
 	}
 	if o.err != nil {
 		n += int64(len(o.err.Error()))

@@ -80,7 +80,13 @@ type recorder struct {
 	broken error // the tree could not be read; nothing follows for the source
 	reads  int
 	bytes  int64
-	found  int // objects in the manifests read
+	found  int  // objects in the manifests read
+	limit  int  // of found
+	tried  bool // parts were tried
+
+	remotes *remotes  // what was fetched for this build; nil: nothing is
+	far     []farFact // what of it was used
+	mounts  []string  // where it is in tree
 
 	decryption *Decryption     // nil: nothing is decrypted
 	sealed     map[string]bool // files that may be encrypted, without links
@@ -89,7 +95,7 @@ type recorder struct {
 var _ filesys.FileSystem = (*recorder)(nil)
 
 func newRecorder(ctx context.Context, t *artifact.Tree, check func(string, []byte) error) *recorder {
-	return &recorder{ctx: ctx, base: t, tree: t, check: check, facts: map[string]int{}, sealed: map[string]bool{}}
+	return &recorder{ctx: ctx, base: t, tree: t, check: check, facts: map[string]int{}, sealed: map[string]bool{}, limit: maxObjects}
 }
 
 // overlay puts a file over the tree for the rest of the build. The facts stay
@@ -107,6 +113,7 @@ func (r *recorder) ask(p string, used bool) (artifact.Info, error) {
 	r.mu.Lock()
 	i, known := r.facts[p]
 	switch {
+	case r.mounted(p) != "": // no fact about the tree below
 	case !known:
 		r.facts[p] = len(r.order)
 		r.order = append(r.order, look(r.base, p, used))
@@ -147,7 +154,13 @@ func (r *recorder) spend(n int64) error {
 }
 
 // ReadFile implements filesys.FileSystem. What it returns belongs to the caller.
-func (r *recorder) ReadFile(p string) ([]byte, error) { return r.read(p, r.check) }
+func (r *recorder) ReadFile(p string) ([]byte, error) {
+	data, err := r.read(p, r.check)
+	if err != nil || r.remotes == nil {
+		return data, err
+	}
+	return r.bringNear(p, data)
+}
 
 func (r *recorder) read(p string, check func(string, []byte) error) ([]byte, error) {
 	info, err := r.ask(p, true)
@@ -169,7 +182,7 @@ func (r *recorder) read(p string, check func(string, []byte) error) ([]byte, err
 		r.mu.Unlock()
 		return nil, r.refuse(err)
 	}
-	if err := check(info.Real, data); err != nil {
+	if err := check(r.inside(info.Real), data); err != nil {
 		return nil, r.refuse(fmt.Errorf("%q: %w", relative(info.Real), err))
 	}
 	if r.decryption != nil {
@@ -183,8 +196,8 @@ func (r *recorder) read(p string, check func(string, []byte) error) ([]byte, err
 	return data, nil
 }
 
-// count keeps the objects of a build within maxObjects before kustomize has to
-// work on them.
+// count keeps the objects of a build within the limit before kustomize has to
+// work on them, and ends a whole build that is worth a try in parts.
 func (r *recorder) count(p string, data []byte) error {
 	if ext := path.Ext(p); ext != ".yaml" && ext != ".yml" && ext != ".json" {
 		return nil
@@ -192,10 +205,13 @@ func (r *recorder) count(p string, data []byte) error {
 	n := countObjects(data)
 	r.mu.Lock()
 	r.found += n
-	over := r.found > maxObjects
+	found, limit := r.found, r.limit
 	r.mu.Unlock()
-	if over {
-		return r.refuse(fmt.Errorf("%w: its manifests hold more than %d objects; split it into several Kustomizations", ErrTooLarge, maxObjects))
+	switch {
+	case found > limit:
+		return r.refuse(fmt.Errorf("%w: its manifests hold more than %d objects; split it into several Kustomizations", ErrTooLarge, limit))
+	case found > splitObjects && !r.tried:
+		return r.refuse(errLarge)
 	}
 	return nil
 }

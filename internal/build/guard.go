@@ -18,7 +18,7 @@ import (
 // learns of a path only from a file, this sees every path before it is used.
 type guard struct {
 	ownSchema    bool // the build may bring its own OpenAPI document
-	forbidRemote bool // remote references are forbidden, not just unsupported
+	forbidRemote bool // nothing may be named by URL
 }
 
 func (g guard) check(p string, data []byte) error {
@@ -129,9 +129,9 @@ func (g guard) reference(field, s, dir string) error {
 	case !remote(s):
 		return nil
 	case g.forbidRemote:
-		return fmt.Errorf("%s: %q: %w: remote bases are forbidden (--no-remote-bases); add the files to the source", field, s, ErrRemote)
+		return fmt.Errorf("%s: %q: %w: remote bases are forbidden (--no-remote-bases); add the files to the source (a local path with ':' or '@' needs a leading \"./\")", field, shownURL(s), ErrRemote)
 	}
-	return fmt.Errorf("%s: %q: %w: remote bases are not supported by this version; add the files to the source (a local path with ':' or '@' needs a leading \"./\")", field, s, ErrRemote)
+	return nil // it is fetched before kustomize sees it
 }
 
 // remote reports whether kustomize might take s for something to fetch. It is
@@ -193,7 +193,7 @@ func (g guard) pluginPaths(key string, v any) error {
 		}
 		if slices.Contains([]string{"path", "paths", "files", "env", "envs"}, key) &&
 			!strings.Contains(v, "\n") && remote(v) {
-			return g.reference(key, v, "/")
+			return fmt.Errorf("%s: %q: %w: a plugin's configuration may not name a URL; name it in a kustomization", key, shownURL(v), ErrRemote)
 		}
 	}
 	return nil

@@ -19,25 +19,26 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"sigs.k8s.io/kustomize/api/resmap"
 	"sigs.k8s.io/kustomize/api/resource"
 )
 
 // Bounds on what one build puts out. kustomize compares every object with every
 // other: 2,000 take five seconds, and 10,000 minutes that nothing can interrupt.
+// Built in parts that grows with their number only.
 const (
-	maxObjects = 10_000
+	maxObjects = 50_000
+	maxWhole   = 10_000    // when it cannot be built in parts
 	maxOutput  = 256 << 20 // bytes of JSON
 )
 
 // collect turns what kustomize built into the objects of a result.
-func collect(ctx context.Context, m resmap.ResMap, s Spec) ([]Object, error) {
+func collect(ctx context.Context, built []*resource.Resource, s Spec) ([]Object, error) {
 	sub, err := newSubstituter(s.Substitute)
 	if err != nil {
 		return nil, err
 	}
-	c := collection{seen: make(map[identity]string, m.Size()), spec: s}
-	for _, res := range m.Resources() {
+	c := collection{seen: make(map[identity]string, len(built)), spec: s}
+	for _, res := range built {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}

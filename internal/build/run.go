@@ -20,14 +20,14 @@ func run(r *recorder, s Spec) (objects []Object, err error) {
 	if r.err != nil {
 		return nil, r.err
 	}
-	m, err := krun(r, t.dir)
+	built, err := r.resources(t.dir)
 	if r.err != nil {
 		return nil, r.err
 	}
 	if err != nil {
 		return nil, explain(r, t, err)
 	}
-	return collect(r.ctx, m, s)
+	return collect(r.ctx, built, s)
 }
 
 // krun runs kustomize on dir as the peers do: files may be loaded from anywhere

@@ -38,7 +38,7 @@ func runScenario(t *testing.T, name string) {
 		t.Fatal(err)
 	}
 	tree, spec := scenario(t, ar)
-	e := New(Options{NoRemoteBases: strings.Contains(name, "forbidden")})
+	e := New(Options{})
 	got := outcomeText(e.Build(context.Background(), tree, spec))
 	if again := outcomeText(e.Build(context.Background(), tree, spec)); again != got {
 		t.Errorf("from the cache:\n%s", cmp.Diff(got, again))

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/fluxcd/pkg/apis/meta"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -28,10 +27,13 @@ const driftCorrected = "DriftCorrected"
 // it before it is applied, and leaves it after it is gone.
 func (r *Reconciler) apply(ctx context.Context, k *kustomizev1.Kustomization, s *source, applier *apply.Applier, built *build.Result, d demands) ([]apply.Change, error) {
 	telemetry.Enter(ctx, telemetry.Apply)
-	loop.Progress(ctx, fmt.Sprintf("Applying manifests for revision %s with a timeout of %s", s.artifact.Revision, k.GetTimeout()))
+	loop.Progress(ctx, fmt.Sprintf("Detecting drift for revision %s with a timeout of %s", s.artifact.Revision, k.GetTimeout()))
 	owned, err := inventory(k)
 	if err != nil {
 		return nil, loop.Stall(meta.ReconciliationFailedReason, err)
+	}
+	if err := fits(owned, built); err != nil {
+		return nil, loop.RetryAfter(meta.ReconciliationFailedReason, k.GetRetryInterval(), err)
 	}
 	known := owned
 	record := func(refs []apply.Ref) error {
@@ -43,8 +45,9 @@ func (r *Reconciler) apply(ctx context.Context, k *kustomizev1.Kustomization, s 
 		return loop.Save(ctx, k)
 	}
 	set := apply.Set{Owner: client.ObjectKeyFromObject(k), Objects: built.Objects, Force: k.Spec.Force,
-		Recheck: r.recheck(k, applier, owned), Ignore: d.ignore,
-		KeepOwners: d.wishes.KeepOwners, ContinueOnError: d.wishes.ContinueOnError}
+		Recheck: r.recheck(k), Ignore: d.ignore,
+		KeepOwners: d.wishes.KeepOwners, ContinueOnError: d.wishes.ContinueOnError,
+		ReportDrift: d.wishes.ReportDrift, Former: appliedBefore(k, s, built)}
 	result, err := applier.Apply(ctx, set, record)
 	if result != nil {
 		r.tellChanges(k, s, result.Changes)
@@ -52,11 +55,15 @@ func (r *Reconciler) apply(ctx context.Context, k *kustomizev1.Kustomization, s 
 	if err != nil {
 		return nil, loop.RetryAfter(meta.ReconciliationFailedReason, k.GetRetryInterval(), err)
 	}
-	changes := slices.DeleteFunc(result.Changes, func(c apply.Change) bool {
-		return c.Action == apply.Unchanged || c.Action == apply.Skipped
-	})
+	r.reportDrift(k, s, result.Changes)
+	changes := slices.DeleteFunc(result.Changes, func(c apply.Change) bool { return !written(c) })
 	pruned, err := r.prune(ctx, k, s, applier, known, result.Inventory)
 	return append(changes, pruned...), err
+}
+
+// written reports whether a change was made to the cluster.
+func written(c apply.Change) bool {
+	return c.Action != apply.Unchanged && c.Action != apply.Skipped && c.Action != apply.Drifted
 }
 
 // prune deletes what is in the inventory and not in the build any more.
@@ -79,19 +86,14 @@ func (r *Reconciler) prune(ctx context.Context, k *kustomizev1.Kustomization, s 
 
 // recheck reports whether every object has to be asked for, instead of only
 // those that the watch marked: when the spec changed, which may mean other
-// rights; when somebody asks for a reconciliation by hand; and at the interval
-// when the watch cannot see everything.
-func (r *Reconciler) recheck(k *kustomizev1.Kustomization, a *apply.Applier, owned []apply.Ref) bool {
+// rights, and when somebody asks for a reconciliation by hand. Kinds whose watch
+// is blind are asked for in any case.
+func (r *Reconciler) recheck(k *kustomizev1.Kustomization) bool {
 	m := r.recall(k)
 	edited := m.generation != 0 && m.generation != k.Generation
 	m.generation = k.Generation
 	asked, _ := meta.ReconcileAnnotationValue(k.GetAnnotations())
-	blind := time.Since(m.checked) >= k.Spec.Interval.Duration && slices.ContainsFunc(owned, a.Blind)
-	if !edited && !blind && asked == k.Status.GetLastHandledReconcileRequest() {
-		return false
-	}
-	m.checked = time.Now()
-	return true
+	return edited || asked != k.Status.GetLastHandledReconcileRequest()
 }
 
 // tellChanges records what was done to the cluster, one event for a release
@@ -101,7 +103,7 @@ func (r *Reconciler) tellChanges(k *kustomizev1.Kustomization, s *source, change
 	grouped := map[string][]string{}
 	for _, c := range changes {
 		switch {
-		case c.Action == apply.Unchanged, c.Action == apply.Skipped:
+		case !written(c):
 		case c.Drift:
 			corrected = append(corrected, correction(c))
 		case r.GroupChanges:

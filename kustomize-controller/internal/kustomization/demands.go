@@ -25,9 +25,6 @@ type demands struct {
 
 // demands checks k. Its errors need an edit of k.
 func (r *Reconciler) demands(k *kustomizev1.Kustomization) (d demands, err error) {
-	if err := unsupported(k); err != nil {
-		return d, loop.Stall(kustomizev1.ReconciliationFailedReason, err)
-	}
 	if d.expressions, err = compile(k); err != nil {
 		return d, loop.Stall(meta.InvalidCELExpressionReason, err)
 	}

@@ -14,8 +14,8 @@ import (
 	"github.com/weirhq/weir/internal/loop"
 )
 
-// Finalize deletes what k applied, if its deletion policy says so. A suspended
-// object leaves everything as it is.
+// Finalize deletes what k applied, if its deletion policy says so, and those that
+// depend on k before it, if that is asked for. A suspended object leaves everything as it is.
 func (r *Reconciler) Finalize(ctx context.Context, k *kustomizev1.Kustomization) error {
 	refs, err := inventory(k)
 	if err != nil {
@@ -23,6 +23,9 @@ func (r *Reconciler) Finalize(ctx context.Context, k *kustomizev1.Kustomization)
 		refs = nil
 	}
 	if len(refs) > 0 && deletes(k) {
+		if err := r.dependentsFirst(ctx, k); err != nil {
+			return err
+		}
 		if gone, err := r.accessGone(ctx, k); err != nil {
 			return loop.Retry(meta.PruneFailedReason, err)
 		} else if gone != "" {

@@ -1,6 +1,8 @@
 package kustomization
 
 import (
+	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -8,9 +10,12 @@ import (
 	"github.com/fluxcd/pkg/apis/kustomize"
 	"github.com/fluxcd/pkg/apis/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	kustomizev1 "github.com/weirhq/weir/api/kustomize/v1"
 	sourcev1 "github.com/weirhq/weir/api/source/v1"
+	"github.com/weirhq/weir/internal/apply"
+	"github.com/weirhq/weir/internal/build"
 )
 
 func TestExternalArtifactsAreBehindAGate(t *testing.T) {
@@ -78,5 +83,53 @@ func TestFailedObjectsCanBeWaitedFor(t *testing.T) {
 			k, _ = g.reconcile("app")
 			g.wantReady(k, metav1.ConditionFalse, meta.HealthCheckFailedReason)
 		})
+	}
+}
+
+// A new revision ends a wait for health in any case; with the gate an event says so.
+func TestCanceledWaitsAreTold(t *testing.T) {
+	for _, gate := range []bool{false, true} {
+		g := newRig(t)
+		g.o.TellCanceled = gate
+		g.restart()
+		g.publish("v1", map[string]string{"app/a.yaml": configMap("a", "starting")})
+		g.kustomization("app", func(s *kustomizev1.KustomizationSpec) {
+			s.Wait = true
+			s.HealthCheckExprs = brokenRule
+		})
+		k, _ := g.reconcile("app")
+		g.wantReady(k, metav1.ConditionUnknown, meta.ProgressingReason)
+		g.told()
+		g.publish("v2", map[string]string{"app/a.yaml": configMap("a", "up")})
+		k, _ = g.reconcile("app")
+		g.wantReady(k, metav1.ConditionTrue, meta.ReconciliationSucceededReason)
+		want := meta.HealthCheckCanceledReason + " Health checks canceled due to new reconciliation triggered by GitRepository/" + g.ns + "/source"
+		if told := strings.Join(g.told(), "\n"); strings.Contains(told, want) != gate {
+			t.Errorf("gate %t: events are\n%s", gate, told)
+		}
+	}
+}
+
+// An inventory that cannot be written is refused before anything is applied.
+func TestInventoriesHaveToFit(t *testing.T) {
+	refs := func(n int) (out []apply.Ref, built *build.Result) {
+		built = &build.Result{}
+		for i := range n {
+			o := build.Object{GVK: schema.GroupVersionKind{Version: "v1", Kind: "ConfigMap"}, Namespace: "namespace", Name: fmt.Sprintf("a-config-map-%d", i)}
+			built.Objects = append(built.Objects, o)
+			out = append(out, apply.Ref{GroupVersionKind: o.GVK, Namespace: o.Namespace, Name: o.Name})
+		}
+		return out, built
+	}
+	owned, built := refs(20_000)
+	if err := fits(owned, built); err != nil {
+		t.Errorf("20,000 objects: %v", err)
+	}
+	if size, err := json.Marshal(entries(owned).Entries); err != nil || len(size) > maxInventory {
+		t.Errorf("20,000 objects have %d bytes, %v", len(size), err)
+	}
+	_, built = refs(30_000)
+	if err := fits(nil, built); err == nil || !strings.Contains(err.Error(), "30000 objects") {
+		t.Errorf("30,000 objects: %v", err)
 	}
 }

@@ -51,8 +51,11 @@ func (r *Reconciler) health(ctx context.Context, k *kustomizev1.Kustomization, s
 		return verdict{}, loop.Retry(meta.HealthCheckFailedReason, fmt.Errorf("checking health: %w", err))
 	}
 	content := built.Digest + fmt.Sprint(k.Generation)
+	if r.TellCanceled && !m.waiting.IsZero() && m.waits != content {
+		r.canceled(k, s, m)
+	}
 	if m.waits != content || changed {
-		m.waits, m.waiting = content, time.Time{}
+		m.waits, m.waiting, m.waitsRevision = content, time.Time{}, s.artifact.Revision
 	}
 	if m.waiting.IsZero() {
 		m.waiting = time.Now()
@@ -78,6 +81,15 @@ func (r *Reconciler) health(ctx context.Context, k *kustomizev1.Kustomization, s
 	message := fmt.Sprintf("Running health checks for revision %s with a timeout of %s", s.artifact.Revision, timeout)
 	fact(k, metav1.ConditionUnknown, meta.ProgressingReason, message)
 	return verdict{message: message, left: timeout - waited}, nil
+}
+
+// canceled tells that a wait for health was given up, and for what.
+func (r *Reconciler) canceled(k *kustomizev1.Kustomization, s *source, m *memory) {
+	by := "Kustomization/" + client.ObjectKeyFromObject(k).String()
+	if m.waitsRevision != s.artifact.Revision {
+		by = s.String()
+	}
+	r.Recorder.Normal(k, meta.HealthCheckCanceledReason, "Health checks canceled due to new reconciliation triggered by "+by, s.metadata())
 }
 
 // unhealthy ends a wait with a failure. The next attempt waits again; an

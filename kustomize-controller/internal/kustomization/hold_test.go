@@ -203,7 +203,7 @@ func TestDependenciesOfAnyKind(t *testing.T) {
 func TestUnknownAnnotationsStall(t *testing.T) {
 	g := newRig(t)
 	g.kustomization("app", nil)
-	g.annotate("app", "weir.dev/drift", "report")
+	g.annotate("app", "weir.dev/drift", "ignore")
 	k, _ := g.reconcile("app")
 	message := g.wantReady(k, metav1.ConditionFalse, meta.ReconciliationFailedReason)
 	if !strings.Contains(message, "weir.dev/drift") || !apimeta.IsStatusConditionTrue(k.Status.Conditions, meta.StalledCondition) {

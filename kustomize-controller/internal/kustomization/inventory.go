@@ -6,6 +6,7 @@ import (
 
 	kustomizev1 "github.com/weirhq/weir/api/kustomize/v1"
 	"github.com/weirhq/weir/internal/apply"
+	"github.com/weirhq/weir/internal/build"
 )
 
 // inventory reads status.inventory.
@@ -31,6 +32,41 @@ func entries(refs []apply.Ref) *kustomizev1.ResourceInventory {
 		out.Entries = append(out.Entries, kustomizev1.ResourceRef{ID: ref.ID(), Version: ref.Version})
 	}
 	return out
+}
+
+// maxInventory bounds the JSON of an inventory, in bytes. An object has 1.5 MiB
+// in etcd, for everything.
+const maxInventory = 1_400_000
+
+// fits refuses, before anything is applied, what no inventory could be written
+// of: what there is and what is built.
+func fits(owned []apply.Ref, built *build.Result) error {
+	wanted := make([]apply.Ref, len(built.Objects))
+	size := 0
+	for i, o := range built.Objects {
+		wanted[i] = apply.Ref{GroupVersionKind: o.GVK, Namespace: o.Namespace, Name: o.Name}
+		size += entrySize(wanted[i])
+	}
+	for _, ref := range owned {
+		size += entrySize(ref)
+	}
+	if size <= maxInventory { // nearly always; an object in both counts twice
+		return nil
+	}
+	size = 0
+	all := union(owned, wanted)
+	for _, ref := range all {
+		size += entrySize(ref)
+	}
+	if size <= maxInventory {
+		return nil
+	}
+	return fmt.Errorf("the inventory of %d objects would have %d bytes, the limit is %d: split the source into several Kustomizations", len(all), size, maxInventory)
+}
+
+func entrySize(r apply.Ref) int {
+	const around = len(`{"id":"","v":""},`)
+	return around + len(r.Namespace) + len(r.Name) + len(r.Group) + len(r.Kind) + len(r.Version) + 3
 }
 
 // union returns a and those of b that are not in a. An object is the same

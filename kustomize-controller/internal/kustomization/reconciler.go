@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/fluxcd/pkg/apis/meta"
+	"github.com/fluxcd/pkg/cache"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -54,13 +55,26 @@ type Options struct {
 	GroupChanges bool
 	// PatientHealth waits for the timeout even when an object has failed.
 	PatientHealth bool
+	// TellCanceled makes an event of a wait for health that something newer ends.
+	TellCanceled bool
 	// PruneGuard is the guard of objects that name none.
 	PruneGuard wish.Guard
+	// DependentsFirst deletes objects after those that depend on them, unless they
+	// say otherwise.
+	DependentsFirst bool
 	// AgeSecret holds age identities for all Kustomizations that decrypt.
 	AgeSecret types.NamespacedName
 	// KubeconfigAccount is the service account that tokens for other clusters are
 	// asked for when a ConfigMap names none; "" is nobody.
 	KubeconfigAccount string
+	// DecryptionAccount is the service account that asks key services for objects
+	// that name none; "" is the controller.
+	DecryptionAccount string
+	// VaultConfig is the ConfigMap that lists the Vaults to log in to; the zero
+	// name is none.
+	VaultConfig types.NamespacedName
+	// Tokens keeps tokens of clouds and Vaults; nil keeps none.
+	Tokens *cache.TokenCache
 	// WorkloadIdentity allows service accounts of objects to authenticate to
 	// something else than this cluster.
 	WorkloadIdentity bool
@@ -79,14 +93,14 @@ type Reconciler struct {
 // memory is what a running process remembers of an object between two
 // reconciliations. All of it may be lost.
 type memory struct {
-	waiting    time.Time // since when health has been waited for
-	waits      string    // and for which content
-	checked    time.Time // when every object was last asked for
-	generation int64     // of the spec that was last applied
-	applied    string    // digest of the build that was last applied with success
-	deferred   string    // revision that others were let past for
-	passed     string    // revision and digest that nothing held back
-	last       *release  // what was applied then, if something may be held back
+	waiting       time.Time // since when health has been waited for
+	waits         string    // and for which content
+	waitsRevision string    // and for which revision
+	generation    int64     // of the spec that was last applied
+	applied       string    // digest of the build that was last applied with success
+	deferred      string    // revision that others were let past for
+	passed        string    // revision and digest that nothing held back
+	last          *release  // what was applied then, if something may be held back
 }
 
 // New returns a Reconciler.

@@ -242,9 +242,9 @@ func TestFailuresAreExplained(t *testing.T) {
 		"unknown kind":          {files: map[string]string{"app/a.yaml": "apiVersion: example.com/v1\nkind: Widget\nmetadata: {name: w}\n"}, reason: meta.ReconciliationFailedReason, says: []string{"Widget"}},
 		"refused":               {files: map[string]string{"app/a.yaml": configMap("Not_a_name", "1")}, reason: meta.ReconciliationFailedReason, says: []string{"Not_a_name"}},
 		"account without right": {change: func(s *kustomizev1.KustomizationSpec) { s.ServiceAccountName = "default" }, reason: meta.ReconciliationFailedReason, says: []string{"forbidden", "default"}},
-		"unsupported field": {change: func(s *kustomizev1.KustomizationSpec) {
+		"account, no gate": {change: func(s *kustomizev1.KustomizationSpec) {
 			s.Decryption = &kustomizev1.Decryption{Provider: "sops", ServiceAccountName: "x"}
-		}, reason: meta.ReconciliationFailedReason, says: []string{"spec.decryption.serviceAccountName"}},
+		}, reason: meta.FeatureGateDisabledReason, says: []string{"spec.decryption.serviceAccountName", "ObjectLevelWorkloadIdentity"}},
 		"no key": {change: func(s *kustomizev1.KustomizationSpec) {
 			s.Decryption = &kustomizev1.Decryption{Provider: "sops", SecretRef: &meta.LocalObjectReference{Name: "keys"}}
 		}, reason: meta.BuildFailedReason, says: []string{"spec.decryption.secretRef", "keys"}},

@@ -45,6 +45,7 @@ func (r *Reconciler) Setup(ctx context.Context, env *process.Env, bell *loop.Bel
 							r.usersBy(byDependency, ""), builder.WithPredicates(readinessChanged())).
 		Watches(&kustomizev1.Kustomization{}, // an expression may look at any field
 			r.usersBy(byExpression, ""), builder.WithPredicates(predicate.ResourceVersionChangedPredicate{})).
+		Watches(&kustomizev1.Kustomization{}, r.released(), builder.WithPredicates(gone())).
 		WatchesRawSource(bell).
 		WithOptions(env.Controller()).
 		Build(loop.New(env, r))

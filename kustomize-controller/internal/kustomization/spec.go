@@ -20,23 +20,6 @@ import (
 	"github.com/weirhq/weir/kustomize-controller/internal/decryption"
 )
 
-// unsupported names the first field of k that this version does not implement.
-// Such an object stalls: going on without the field would do something else
-// than what was asked for.
-func unsupported(k *kustomizev1.Kustomization) error {
-	for _, f := range []struct {
-		field string
-		set   bool
-	}{
-		{"spec.decryption.serviceAccountName", k.Spec.Decryption != nil && k.Spec.Decryption.ServiceAccountName != ""},
-	} {
-		if f.set {
-			return fmt.Errorf("%s is not supported by this version; nothing was applied: remove the field or use a version that supports it", f.field)
-		}
-	}
-	return nil
-}
-
 // spec turns the fields of k that shape a build into the builder's terms.
 func (r *Reconciler) spec(ctx context.Context, k *kustomizev1.Kustomization) (build.Spec, error) {
 	s := build.Spec{
@@ -98,7 +81,8 @@ func ignored(k *kustomizev1.Kustomization) (apply.Ignore, error) {
 }
 
 // decryptionKeys collects the keys of spec.decryption: those of its Secret and,
-// after them, the age identities that the controller has for all.
+// after them, the age identities that the controller has for all; and who asks
+// key services for the rest.
 func (r *Reconciler) decryptionKeys(ctx context.Context, k *kustomizev1.Kustomization) (*decryption.Keys, error) {
 	var data []map[string][]byte
 	if ref := k.Spec.Decryption.SecretRef; ref != nil {
@@ -117,7 +101,11 @@ func (r *Reconciler) decryptionKeys(ctx context.Context, k *kustomizev1.Kustomiz
 		maps.DeleteFunc(shared, func(name string, _ []byte) bool { return !strings.HasSuffix(name, ".agekey") })
 		data = append(data, shared)
 	}
-	return decryption.NewKeys(data...), nil
+	id, err := r.decryptionIdentity(ctx, k)
+	if err != nil {
+		return nil, err
+	}
+	return decryption.NewKeys(data...).With(id), nil
 }
 
 // variables collects the values of spec.postBuild. What stands in the object

@@ -6,9 +6,7 @@ import (
 	"fmt"
 
 	"github.com/fluxcd/pkg/apis/meta"
-	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	kustomizev1 "github.com/weirhq/weir/api/kustomize/v1"
@@ -21,9 +19,6 @@ import (
 // kubeconfigKeys are where a Secret has the kubeconfig when the reference names
 // no key, in this order.
 var kubeconfigKeys = []string{"value", "value.yaml"}
-
-// tokenLife is how long tokens for other clusters are asked to last, in seconds.
-const tokenLife = int64(3600)
 
 // applier acts on the cluster of k, and as its service account if there is one.
 func (r *Reconciler) applier(ctx context.Context, k *kustomizev1.Kustomization) (*apply.Applier, error) {
@@ -99,10 +94,6 @@ func (r *Reconciler) fromConfigMap(ctx context.Context, k *kustomizev1.Kustomiza
 	failed := func(err error) error {
 		return loop.RetryAfter(meta.ReconciliationFailedReason, k.GetRetryInterval(), fmt.Errorf("spec.kubeConfig.configMapRef: %w", err))
 	}
-	if !r.WorkloadIdentity {
-		return nil, loop.Stall(meta.FeatureGateDisabledReason, errors.New(
-			"spec.kubeConfig.configMapRef needs the feature gate ObjectLevelWorkloadIdentity of the controller"))
-	}
 	c := &corev1.ConfigMap{}
 	if err := r.Client.Get(ctx, client.ObjectKey{Namespace: k.Namespace, Name: name}, c); err != nil {
 		return nil, failed(err)
@@ -111,23 +102,26 @@ func (r *Reconciler) fromConfigMap(ctx context.Context, k *kustomizev1.Kustomiza
 	if err != nil {
 		return nil, failed(fmt.Errorf("config map %q: %w", name, err))
 	}
-	cluster, err := r.Remote.UseAddress(client.ObjectKeyFromObject(k), at, r.tokens(k.Namespace, at))
+	if at.Account != "" && !r.WorkloadIdentity {
+		return nil, gateDisabled("the service account of spec.kubeConfig.configMapRef")
+	}
+	owner := client.ObjectKeyFromObject(k)
+	var cluster *apply.Cluster
+	if at.Provider == remote.Generic {
+		cluster, err = r.Remote.UseAddress(owner, at, r.tokens(k.Namespace, at))
+	} else {
+		cluster, err = r.Remote.UseCloud(ctx, owner, at, r.connect(k, at))
+	}
 	if err != nil {
-		return nil, failed(err)
+		return nil, failed(fmt.Errorf("config map %q: %w", name, err))
 	}
 	return cluster, nil
 }
 
-// tokens asks this cluster for tokens of a service account.
+// tokens asks this cluster for tokens of the address's service account.
 func (r *Reconciler) tokens(namespace string, at remote.Address) func(context.Context) (remote.Token, error) {
 	return func(ctx context.Context) (remote.Token, error) {
-		life := tokenLife
-		account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: at.Account}}
-		request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{Audiences: at.Audiences, ExpirationSeconds: &life}}
-		if err := r.Client.SubResource("token").Create(ctx, account, request); err != nil {
-			return remote.Token{}, fmt.Errorf("asking for a token of service account %q: %w", at.Account, err)
-		}
-		secrets.Register(request.Status.Token)
-		return remote.Token{Value: request.Status.Token, Expires: request.Status.ExpirationTimestamp.Time}, nil
+		t, err := r.token(ctx, account{Namespace: namespace, Name: at.Account}, at.Audiences...)
+		return remote.Token{Value: t.Token, Expires: t.ExpirationTimestamp.Time}, err
 	}
 }

@@ -32,6 +32,11 @@ type Wishes struct {
 	KeepOwners bool
 	// ContinueOnError applies what can be applied when an object cannot.
 	ContinueOnError bool
+	// ReportDrift tells what was changed by hand and leaves it so.
+	ReportDrift bool
+	// DependentsFirst deletes the object after those that depend on it, and
+	// AnyOrder does not, whatever the controller's default is.
+	DependentsFirst, AnyOrder bool
 	// DependsOn are objects of any kind to wait for.
 	DependsOn []Object
 }
@@ -87,11 +92,11 @@ var readers = map[string]func(*Wishes, string) error{
 		w.DependsOn, err = ParseObjects(value)
 		return err
 	},
-	"drift": func(_ *Wishes, value string) error {
-		if value == "report" {
-			return errors.New(`"report" is not supported by this version; drift is corrected`)
-		}
-		return choose(value, map[string]func(){"correct": func() {}})
+	"deletion-order": func(w *Wishes, value string) error {
+		return choose(value, map[string]func(){"dependents-first": func() { w.DependentsFirst = true }, "any": func() { w.AnyOrder = true }})
+	},
+	"drift": func(w *Wishes, value string) error {
+		return choose(value, map[string]func(){"correct": func() {}, "report": func() { w.ReportDrift = true }})
 	},
 }
 
