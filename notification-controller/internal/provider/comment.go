@@ -60,9 +60,9 @@ func (c *commenter) Send(ctx context.Context, event *eventv1.Event) error {
 	if err != nil {
 		return err
 	}
-	body, err := json.Marshal(map[string]string{"body": commentOf(event, marker)})
+	body, err := encoded(map[string]string{"body": commentOf(event, marker)})
 	if err != nil {
-		return Final(fmt.Errorf("encoding the event: %w", err))
+		return err
 	}
 	method, to := http.MethodPost, c.list(number)
 	if found != 0 {

@@ -164,7 +164,9 @@ func (s *statusSender) context(ctx context.Context, alert *notificationv1beta3.A
 // other's.
 func statusContext(event *eventv1.Event, uid string) string {
 	first, _, _ := strings.Cut(uid, "-")
-	return strings.ToLower(event.InvolvedObject.Kind + "/" + event.InvolvedObject.Name + "/" + first)
+	o := event.InvolvedObject
+	name := cut(o.Name, max(maxStatusName-len(o.Kind)-len(first)-len("//"), 10))
+	return strings.ToLower(o.Kind + "/" + name + "/" + first)
 }
 
 // statusDescription turns a reason such as HealthCheckFailed into the words

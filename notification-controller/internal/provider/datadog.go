@@ -18,8 +18,11 @@ type datadogEvent struct {
 	Aggregate string   `json:"aggregation_key"`
 }
 
-// datadogText is the longest text that Datadog takes, in bytes.
-const datadogText = 4000
+// The longest texts that Datadog takes, in bytes.
+const (
+	datadogTitle = 100
+	datadogText  = 4000
+)
 
 func newDatadog(t Target) (Sender, error) {
 	if err := t.needToken(); err != nil {
@@ -47,7 +50,7 @@ func datadogEventOf(event *eventv1.Event) any {
 		tags[i] = strings.ToLower(tags[i]) // as Datadog would store them
 	}
 	return datadogEvent{
-		Title: "Events from the " + o.Kind + " " + o.Name + "/" + o.Namespace,
+		Title: cut("Events from the "+o.Kind+" "+o.Name+"/"+o.Namespace, datadogTitle),
 		Text:  cut(event.Message, datadogText), Tags: tags, Source: "fluxcd",
 		Happened: event.Timestamp.Unix(), AlertType: either(event, "error", "info"), Aggregate: cut(objectName(event), 100),
 	}

@@ -10,8 +10,13 @@ type githubDispatch struct {
 	Payload *eventv1.Event `json:"client_payload"`
 }
 
-// dispatchMessage bounds the message, in bytes: GitHub takes 64 KB of payload.
-const dispatchMessage = 25_000
+// GitHub takes 64 KB of payload, and types of 100 characters; these are bytes
+// before they are encoded.
+const (
+	dispatchMessage = 25_000
+	dispatchFacts   = 10_000
+	dispatchType    = 100
+)
 
 func newGitHubDispatch(t Target) (Sender, error) {
 	g, err := newGitHubAPI(t)
@@ -21,6 +26,12 @@ func newGitHubDispatch(t Target) (Sender, error) {
 	return &poster{client: g.client, to: g.api.JoinPath("dispatches"), header: g.header, message: func(event *eventv1.Event) any {
 		o, short := event.InvolvedObject, *event
 		short.Message = cut(event.Message, dispatchMessage)
-		return githubDispatch{Type: o.Kind + "/" + o.Name + "." + o.Namespace, Payload: &short}
+		if short.Metadata != nil {
+			short.Metadata = map[string]string{}
+			for _, f := range factsWithin(event, dispatchFacts) {
+				short.Metadata[f.key] = f.value
+			}
+		}
+		return githubDispatch{Type: cut(o.Kind+"/"+o.Name+"."+o.Namespace, dispatchType), Payload: &short}
 	}}, nil
 }

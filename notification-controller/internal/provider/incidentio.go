@@ -1,6 +1,11 @@
 package provider
 
-import eventv1 "github.com/fluxcd/pkg/apis/event/v1beta1"
+import (
+	"crypto/sha256"
+	"encoding/hex"
+
+	eventv1 "github.com/fluxcd/pkg/apis/event/v1beta1"
+)
 
 // incident is an alert event of incident.io: an error fires the alert of its
 // object, any other event but work in progress resolves it.
@@ -46,5 +51,13 @@ func incidentKey(event *eventv1.Event) string {
 	if uid := string(event.InvolvedObject.UID); uid != "" {
 		return uid
 	}
-	return objectName(event)
+	name := objectName(event)
+	if len(name) > maxIncidentKey {
+		sum := sha256.Sum256([]byte(name))
+		return hex.EncodeToString(sum[:])
+	}
+	return name
 }
+
+// maxIncidentKey bounds the key, in bytes; it is what PagerDuty takes.
+const maxIncidentKey = 255

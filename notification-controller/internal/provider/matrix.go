@@ -52,9 +52,9 @@ func (m *matrix) Send(ctx context.Context, event *eventv1.Event) error {
 		return Final(fmt.Errorf("encoding the event: %w", err))
 	}
 	name := sha1.Sum(whole)
-	body, err := json.Marshal(matrixMessage{Body: matrixText(event), Type: "m.text"})
+	body, err := encoded(matrixMessage{Body: matrixText(event), Type: "m.text"})
 	if err != nil {
-		return Final(fmt.Errorf("encoding the event: %w", err))
+		return err
 	}
 	to := m.server.JoinPath("_matrix/client/r0/rooms", url.PathEscape(m.target.Channel), "send/m.room.message", hex.EncodeToString(name[:]))
 	h := http.Header{}

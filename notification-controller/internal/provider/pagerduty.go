@@ -80,7 +80,7 @@ func (p *pagerduty) post(ctx context.Context, path string, e pagerdutyEvent) err
 func pagerdutyPayloadOf(event *eventv1.Event) *pagerdutyPayload {
 	o := event.InvolvedObject
 	details := map[string]string{"message": cut(event.Message, pagerdutyMessage), "kind": o.Kind, "name": o.Name, "namespace": o.Namespace, "reason": event.Reason}
-	for _, f := range factsOf(event) {
+	for _, f := range factsWithin(event, pagerdutyMessage) {
 		details[f.key] = f.value
 	}
 	return &pagerdutyPayload{

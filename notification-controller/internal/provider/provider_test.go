@@ -263,6 +263,18 @@ func TestAnswers(t *testing.T) {
 		"404":         {answer: status(404), fails: true, final: true},
 		"redirect":    {answer: status(307, "Location", "http://127.0.0.1:1/"), fails: true, final: true},
 		"no answer":   {answer: hang, fails: true},
+		"endless": {answer: func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(500)
+			for taken, block := 0, make([]byte, 1<<16); ; taken += len(block) {
+				if _, err := w.Write(block); err != nil {
+					return
+				}
+				if taken > 64<<20 { // far more than what the system keeps on the way
+					t.Error("the whole answer was read")
+					return
+				}
+			}
+		}, fails: true},
 		"quotes secrets": {answer: func(w http.ResponseWriter, r *http.Request) {
 			http.Error(w, "bad "+r.URL.Path+r.Header.Get("Authorization"), 500)
 		}, fails: true},

@@ -26,11 +26,23 @@ const (
 
 // postJSON sends payload and returns the first bytes of the answer.
 func postJSON(ctx context.Context, c *http.Client, to *url.URL, payload any, header http.Header) ([]byte, error) {
-	body, err := json.Marshal(payload)
+	body, err := encoded(payload)
 	if err != nil {
-		return nil, Final(fmt.Errorf("encoding the event: %w", err))
+		return nil, err
 	}
 	return do(ctx, c, http.MethodPost, to, body, header, maxAnswer)
+}
+
+// encoded is payload as JSON. Signs that matter to HTML alone stay as they
+// are: written as \u003c, they would count sixfold where size is limited.
+func encoded(payload any) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(payload); err != nil {
+		return nil, Final(fmt.Errorf("encoding the event: %w", err))
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }
 
 // do makes one request. Its errors are Failures: an answer that another
@@ -52,6 +64,9 @@ func do(ctx context.Context, c *http.Client, method string, to *url.URL, body []
 		return nil, &Failure{Err: fmt.Errorf("%s %s: %w", method, host(to), plain(ctx, err))}
 	}
 	defer resp.Body.Close()
+	if resp.StatusCode >= 300 {
+		limit = maxAnswer
+	}
 	answer, err := io.ReadAll(io.LimitReader(resp.Body, limit))
 	if err != nil && resp.StatusCode < 300 {
 		return nil, &Failure{Err: fmt.Errorf("%s %s: reading the answer: %w", method, host(to), plain(ctx, err))}
