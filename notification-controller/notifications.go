@@ -78,7 +78,7 @@ func (o *options) loader(c client.Client, warn func(types.NamespacedName, string
 	if err != nil {
 		return nil, fmt.Errorf("--token-cache-max-size: %w", err)
 	}
-	return &provider.Loader{Secrets: c, Accounts: c, Tokens: tokens, Warn: warn}, nil
+	return &provider.Loader{Secrets: c, Accounts: c, Tokens: tokens, TokenAge: o.tokenCacheDuration, Warn: warn}, nil
 }
 
 // authorize returns who may post events, when a flag says that not everybody

@@ -228,16 +228,16 @@ func (h *hub) serve(t *testing.T, conn net.Conn) {
 func (c *amqpConn) handshake() error {
 	header := make([]byte, 8)
 	if _, err := io.ReadFull(c.in, header); err != nil || header[4] != 3 {
-		return fmt.Errorf("no SASL: %x, %v", header, err)
+		return fmt.Errorf("no SASL: %x, %w", header, err)
 	}
 	_, _ = c.out.Write(header)
 	c.sasl(0x40, []any{symbol("ANONYMOUS")})
 	if _, body, err := c.frame(); err != nil || (&amqpReader{data: body}).value().(described).code != 0x41 {
-		return fmt.Errorf("no sasl-init: %x, %v", body, err)
+		return fmt.Errorf("no sasl-init: %x, %w", body, err)
 	}
 	c.sasl(0x44, []any{uint8(0)})
 	if _, err := io.ReadFull(c.in, header); err != nil || header[4] != 0 {
-		return fmt.Errorf("no AMQP after SASL: %x, %v", header, err)
+		return fmt.Errorf("no AMQP after SASL: %x, %w", header, err)
 	}
 	_, _ = c.out.Write(header)
 	return nil

@@ -53,7 +53,7 @@ func newEventHub(t Target) (Sender, error) {
 	if t.Token == "" && !eventHubHost(host) {
 		return nil, fmt.Errorf("%w: without a token in the secret, spec.channel must be a namespace of Azure (<name>.servicebus.windows.net)", ErrInvalid)
 	}
-	var credential azcore.TokenCredential = azure.NewTokenCredential(context.Background(), t.options(azure.ScopeEventHubs)...)
+	credential := azure.NewTokenCredential(context.Background(), t.options(azure.ScopeEventHubs)...)
 	if t.Token != "" {
 		credential = fixedToken(t.Token)
 	}

@@ -51,7 +51,7 @@ func connect(conn net.Conn, proxy *url.URL, address string) error {
 		return fmt.Errorf("proxy %s: %w", proxy.Host, err)
 	}
 	// One byte at a time: what follows the answer belongs to the tunnel.
-	resp, err := http.ReadResponse(bufio.NewReaderSize(&byteReader{conn: conn, left: maxAnswer}, 16), r)
+	resp, err := http.ReadResponse(bufio.NewReaderSize(&byteReader{conn: conn, left: maxAnswer}, 16), r) //nolint:bodyclose // its body is the tunnel
 	if err != nil {
 		return fmt.Errorf("proxy %s: no answer that can be read", proxy.Host)
 	}

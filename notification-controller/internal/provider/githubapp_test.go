@@ -1,6 +1,7 @@
 package provider
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -11,6 +12,7 @@ import (
 	"github.com/fluxcd/pkg/cache"
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/jwt"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/weirhq/weir/internal/secrets"
 )
@@ -162,4 +164,48 @@ func TestGitHubAppAddress(t *testing.T) {
 	if err != nil || app.api.String() != "https://api.example.com/base" {
 		t.Errorf("asks %v, %v", app.api, err)
 	}
+}
+
+// TestSlowTokensDelayNobody asserts that an endpoint for tokens that does not
+// answer holds up no other Provider.
+func TestSlowTokensDelayNobody(t *testing.T) {
+	tokens, err := cache.NewTokenCache(10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked, ended := make(chan struct{}), make(chan struct{})
+	slow := newSink(t, func(_ http.ResponseWriter, r *http.Request) {
+		close(asked)
+		<-r.Context().Done()
+	})
+	quick := newSink(t, asApp(t, "POST", "/api/v3/app/installations/5678/access_tokens", tokenAnswer()))
+	store := secretsIn{"app": appSecret(func(map[string][]byte) {})}
+	loader := &Loader{Secrets: store, Tokens: tokens}
+	load := func(name string, to *sink) *Loaded {
+		p := providerOf(t, `{"type":"githubdispatch","address":"`+to.URL+`/o/r","secretRef":{"name":"app"}}`)
+		p.Name, p.UID = name, types.UID(name)
+		l, err := loader.Load(t.Context(), p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		defer close(ended)
+		if err := load("slow", slow).Send(ctx, anAlert(), sample()); err == nil {
+			t.Error("an endpoint that does not answer gave a token")
+		}
+	}()
+	<-asked
+	if err := load("quick", quick).Send(t.Context(), anAlert(), sample()); err != nil {
+		t.Error(err)
+	}
+	select {
+	case <-ended:
+		t.Error("the slow one ended first, which shows nothing")
+	default:
+	}
+	cancel()
+	<-ended
 }

@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"sync"
+	"time"
 
 	"github.com/fluxcd/pkg/auth"
 	"github.com/fluxcd/pkg/cache"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	notificationv1beta3 "github.com/weirhq/weir/api/notification/v1beta3"
@@ -23,11 +26,54 @@ type identity struct {
 	involved       cache.InvolvedObject
 }
 
-func (l *Loader) identityOf(p *notificationv1beta3.Provider) identity {
-	return identity{
-		serviceAccount: p.Spec.ServiceAccountName, accounts: l.Accounts, tokens: l.Tokens,
-		involved: cache.InvolvedObject{Kind: notificationv1beta3.ProviderKind, Namespace: p.Namespace, Name: p.Name, Operation: cache.OperationReconcile},
+// identityOf returns the identity of a Provider. A cache of tokens is locked
+// while a token is made, so a Provider whose tokens come through hosts that
+// its author names, which can be slow as they like, has one of its own.
+func (l *Loader) identityOf(p *notificationv1beta3.Provider, alone bool) (identity, error) {
+	tokens := l.Tokens
+	if alone {
+		var err error
+		if tokens, err = l.own.of(p, l.TokenAge); err != nil {
+			return identity{}, err
+		}
 	}
+	return identity{
+		serviceAccount: p.Spec.ServiceAccountName, accounts: l.Accounts, tokens: tokens,
+		involved: cache.InvolvedObject{Kind: notificationv1beta3.ProviderKind, Namespace: p.Namespace, Name: p.Name, Operation: cache.OperationReconcile},
+	}, nil
+}
+
+// ownTokens are the caches of Providers that have one of their own. Its zero
+// value is ready; it is safe for concurrent use.
+type ownTokens struct {
+	mu sync.Mutex
+	at map[types.UID]*cache.TokenCache
+}
+
+// Bounds of the caches of single Providers.
+const (
+	maxOwn       = 1000 // Providers; with more, all tokens are got anew
+	maxOwnTokens = 4    // of one Provider
+)
+
+func (o *ownTokens) of(p *notificationv1beta3.Provider, age time.Duration) (*cache.TokenCache, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if c := o.at[p.UID]; c != nil {
+		return c, nil
+	}
+	if age <= 0 {
+		age = time.Hour
+	}
+	c, err := cache.NewTokenCache(maxOwnTokens, cache.WithMaxDuration(age))
+	if err != nil {
+		return nil, err
+	}
+	if o.at == nil || len(o.at) >= maxOwn {
+		o.at = map[types.UID]*cache.TokenCache{}
+	}
+	o.at[p.UID] = c
+	return c, nil
 }
 
 // errGate is returned when a service account is named and the feature gate is

@@ -91,11 +91,15 @@ type Loader struct {
 	Accounts client.Client
 	// Tokens keeps credentials that were given for an identity; nil keeps none.
 	Tokens *cache.TokenCache
+	// TokenAge is the longest that a credential is used; 0 means, and the most
+	// is, an hour.
+	TokenAge time.Duration
 	// Warn is told what of an Alert could not be done although its event was
 	// sent. nil tells nobody.
 	Warn func(alert types.NamespacedName, reason, message string)
 
 	memory memory
+	own    ownTokens
 }
 
 // Loaded is a Provider ready for use.
@@ -204,8 +208,8 @@ func (l *Loader) targetOf(ctx context.Context, p *notificationv1beta3.Provider) 
 		return Target{}, err
 	}
 	t.Client = clientOf(t.Proxy, t.TLS)
-	t.Identity = l.identityOf(p)
-	return t, nil
+	t.Identity, err = l.identityOf(p, t.Proxy != nil || t.GitHubApp != nil)
+	return t, err
 }
 
 // read takes over what the Secret of spec.secretRef says.

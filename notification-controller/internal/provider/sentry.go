@@ -50,7 +50,7 @@ func (s *sentrySender) Send(ctx context.Context, event *eventv1.Event) error {
 	}
 	client.CaptureEvent(sentryEventOf(event), nil, nil)
 	if saw.err == nil && !saw.done {
-		return Final(errors.New("Sentry's library made no request for this event"))
+		return Final(errors.New("the library of Sentry made no request for this event"))
 	}
 	return saw.err
 }
