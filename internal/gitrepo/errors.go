@@ -27,6 +27,9 @@ var (
 	ErrNonFastForward = errors.New("branch has moved")
 	// ErrRejected: the server refused the push by a rule (hook, protected branch).
 	ErrRejected = errors.New("push rejected")
+	// ErrProtected: the branch is protected, and will be until somebody changes
+	// that; always with ErrRejected.
+	ErrProtected = fmt.Errorf("%w: the branch is protected", ErrRejected)
 	// ErrTooLarge: the repository or a file exceeds a limit.
 	ErrTooLarge = errors.New("limit exceeded")
 	// ErrIncomplete: objects of the mirror are missing or damaged. The next

@@ -16,15 +16,18 @@ import (
 // Push sends commits made by Commit.
 type Push struct {
 	Commit string // the new tip, of Commit
-	Base   string // the remote's commit that Commit started from
+	Base   string // where Branch was, "" when it was not there
+	Known  string // another commit that the remote has; "" for none
 
-	// Branch is set to Commit. It must be at Base, or not exist, unless Force.
+	// Branch is set to Commit. It must be at Base, or not exist.
 	Branch string
 	// Refspecs name more refs to set, as "HEAD:refs/for/main"; the source is
 	// HEAD or Branch, a leading "+" forces.
 	Refspecs []string
 	Options  map[string]string // push options, "key=value"
-	Force    bool
+	// Force says that Commit need not follow from Base. What Branch gained since
+	// it was looked at is not overwritten even so.
+	Force bool
 }
 
 // Push sets refs of the remote. All refs move or, where the server can, none.
@@ -62,6 +65,7 @@ func (r *Repo) Push(ctx context.Context, p Push) error {
 type update struct {
 	ref      string
 	force    bool
+	branch   bool // it must be where it was
 	old, now plumbing.Hash
 }
 
@@ -79,7 +83,7 @@ func (p Push) updates() ([]update, error) {
 	now := plumbing.NewHash(p.Commit)
 	var out []update
 	if p.Branch != "" {
-		out = append(out, update{ref: "refs/heads/" + p.Branch, force: p.Force, now: now})
+		out = append(out, update{ref: "refs/heads/" + p.Branch, force: p.Force, branch: true, now: now})
 	}
 	for _, spec := range p.Refspecs {
 		text, plus := strings.CutPrefix(spec, "+")
@@ -144,6 +148,9 @@ func (r *Repo) push(ctx context.Context, m *mirror, p Push, updates []update) er
 		return nil
 	}
 	if errors.Is(err, ErrRejected) || errors.Is(err, ErrNonFastForward) {
+		if errors.Is(err, ErrRejected) && protects(said) {
+			err = fmt.Errorf("%w: %w", ErrProtected, err)
+		}
 		if said != "" {
 			err = fmt.Errorf("%w: %s", err, said)
 		}
@@ -164,7 +171,7 @@ func (p Push) compare(updates []update, refs []remoteRef) ([]update, error) {
 		switch {
 		case u.old == u.now:
 			continue
-		case !u.force && !u.old.IsZero() && u.old.String() != p.Base:
+		case (u.branch || !u.force) && !u.old.IsZero() && u.old.String() != p.Base:
 			return nil, fmt.Errorf("%w: %s is at %s, not at %q: poll and edit again", ErrNonFastForward, u.ref, u.old, p.Base)
 		}
 		todo = append(todo, u)
@@ -212,7 +219,7 @@ func (p Push) request(m *mirror, caps *capabilities, todo []update, refs []remot
 		}
 		q.flush()
 	}
-	objects, err := m.newObjects(plumbing.NewHash(p.Commit), plumbing.NewHash(p.Base), refs)
+	objects, err := m.newObjects(plumbing.NewHash(p.Commit), []plumbing.Hash{plumbing.NewHash(p.Base), plumbing.NewHash(p.Known)}, refs)
 	if err != nil {
 		return nil, err
 	}
@@ -223,10 +230,13 @@ func (p Push) request(m *mirror, caps *capabilities, todo []update, refs []remot
 // maxChain bounds the commits of one push.
 const maxChain = 1000
 
-// newObjects lists what the commits from tip down to base, or to a ref of the
-// remote, have that their parents have not.
-func (m *mirror) newObjects(tip, base plumbing.Hash, refs []remoteRef) ([]plumbing.EncodedObject, error) {
-	there := map[plumbing.Hash]bool{base: true}
+// newObjects lists what the commits from tip down to one that the remote has, or
+// to one of its refs, have that their parents have not.
+func (m *mirror) newObjects(tip plumbing.Hash, known []plumbing.Hash, refs []remoteRef) ([]plumbing.EncodedObject, error) {
+	there := map[plumbing.Hash]bool{}
+	for _, h := range known {
+		there[h] = true
+	}
 	for _, r := range refs {
 		there[r.Hash] = true
 	}
@@ -247,7 +257,7 @@ func (m *mirror) newObjects(tip, base plumbing.Hash, refs []remoteRef) ([]plumbi
 			return nil, err
 		}
 		if n >= maxChain || len(c.ParentHashes) != 1 {
-			return nil, fmt.Errorf("%w: commit %s does not follow from %s", ErrNonFastForward, tip, base)
+			return nil, fmt.Errorf("%w: commit %s does not follow from %v", ErrNonFastForward, tip, known)
 		}
 		parent, err := readCommit(s, c.ParentHashes[0])
 		if err != nil {
@@ -332,7 +342,7 @@ func readReport(answer io.Reader, banded bool) (said string, err error) {
 	}
 }
 
-// refusal tells a lost race from a rule.
+// refusal tells a lost race from a rule, and a rule about the branch from others.
 func refusal(reason string) error {
 	s := strings.ToLower(reason)
 	for _, words := range []string{"non-fast-forward", "fetch first", "stale info", "failed to update ref", "cannot lock ref",
@@ -341,5 +351,21 @@ func refusal(reason string) error {
 			return ErrNonFastForward
 		}
 	}
+	if protects(s) {
+		return ErrProtected
+	}
 	return ErrRejected
+}
+
+// protects recognises how GitHub, GitLab, Gitea, Bitbucket and Azure DevOps say
+// that a branch is not for everybody to push to.
+func protects(text string) bool {
+	text = strings.ToLower(text)
+	for _, words := range []string{"protected branch", "branch is protected", "branch hook declined", "gh006", "gh013", "repository rule violations",
+		"not allowed to push code to protected", "not allowed to push to protected", "tf402455", "branch permissions"} {
+		if strings.Contains(text, words) {
+			return true
+		}
+	}
+	return false
 }

@@ -71,9 +71,28 @@ func TestPushRaces(t *testing.T) {
 	}
 	h, err := r.Commit(t.Context(), base.Hash, []Edit{{"three", nil}}, CommitOptions{Message: "three"})
 	must(t, err)
-	must(t, r.Push(t.Context(), Push{Commit: h, Base: base.Hash, Branch: "main", Force: true}))
+	force := Push{Commit: h, Base: base.Hash, Branch: "main", Force: true}
+	if err := r.Push(t.Context(), force); !errors.Is(err, ErrNonFastForward) {
+		t.Errorf("a forced push over what it has not seen: %v, want ErrNonFastForward", err)
+	}
+	force.Base, err = s.Head(name, "main")
+	must(t, err)
+	force.Known = base.Hash
+	must(t, r.Push(t.Context(), force))
 	if head, _ := s.Head(name, "main"); head != h {
 		t.Errorf("forced push: head %s, want %s", head, h)
+	}
+}
+
+func TestRefusal(t *testing.T) {
+	for text, want := range map[string]error{
+		"non-fast-forward": ErrNonFastForward, "cannot lock ref 'refs/heads/main': is at 1 but expected 2": ErrNonFastForward,
+		"protected branch hook declined": ErrProtected, "GH006: Protected branch update failed for refs/heads/main.": ErrProtected,
+		"TF402455: Pushes to this branch are not permitted": ErrProtected, "pre-receive hook declined": ErrRejected,
+	} {
+		if err := refusal(text); !errors.Is(err, want) || errors.Is(want, ErrRejected) != errors.Is(err, ErrRejected) {
+			t.Errorf("%q: got %v, want %v", text, err, want)
+		}
 	}
 }
 

@@ -116,6 +116,9 @@ func newest(refs []remoteRef, text string, c *semver.Constraints) (best remoteRe
 	return best, shown, nil
 }
 
+// CheckBranch refuses what cannot be the name of a branch. Errors wrap ErrNotFound.
+func CheckBranch(name string) error { return checkRefName("refs/heads/" + name) }
+
 // checkRefName refuses what git-check-ref-format(1) does, and with it all that
 // could end the line of a request.
 func checkRefName(name string) error {
