@@ -250,15 +250,22 @@ func TestUpdateRefusals(t *testing.T) {
 		"tag-without-push": {change: func(a *automation) {
 			a.Spec.GitSpec.Checkout = &imagev1.GitCheckoutSpec{Reference: sourcev1.GitRepositoryRef{Tag: "v1"}}
 		}, reason: imagev1.InvalidSourceConfigReason, text: "spec.git.push.branch", stall: true},
-		"removed-field":  {change: template("{{ .Updated.Images }}"), reason: imagev1.RemovedTemplateFieldReason, text: ".Changed", stall: true},
-		"template-bomb":  {change: template("{{ range 9000000000 }}{{ end }}"), reason: imagev1.UpdateFailedReason, text: "stopped", stall: true},
-		"bad-template":   {change: template("{{ nope }}"), reason: imagev1.UpdateFailedReason, text: "nope", stall: true},
-		"wrong-password": {source: func(s *sourcev1.GitRepositorySpec) { s.SecretRef.Name = "wrong" }, reason: imagev1.GitOperationFailedReason, text: ""},
-		"no-secret":      {source: func(s *sourcev1.GitRepositorySpec) { s.SecretRef.Name = "absent" }, reason: imagev1.SourceManagerFailedReason, text: `"absent"`},
-		"provider":       {source: func(s *sourcev1.GitRepositorySpec) { s.Provider = "azure" }, reason: imagev1.InvalidSourceConfigReason, text: "spec.provider", stall: true},
-		"not-yaml":       {file: "{{ if }}\nimage: x # {\"$imagepolicy\": \"a:b\"}\n", reason: imagev1.UpdateFailedReason, text: `"bad.yaml"`},
-		"block-scalar":   {file: "a: 1\nimage: >- # {\"$imagepolicy\": \"NS:web\"}\n  x\n", reason: imagev1.UpdateFailedReason, text: `"bad.yaml": line 2`},
-		"protected":      {hook: "#!/bin/sh\necho 'the branch main is protected' >&2\nexit 1\n", reason: imagev1.GitOperationFailedReason, text: "main"},
+		"removed-field":      {change: template("{{ .Updated.Images }}"), reason: imagev1.RemovedTemplateFieldReason, text: ".Changed", stall: true},
+		"unknown-annotation": {change: func(a *automation) { a.Annotations = map[string]string{"weir.dev/pull-requests": "github"} }, reason: imagev1.InvalidSourceConfigReason, text: "weir.dev/pull-requests", stall: true},
+		"unknown-host":       {change: func(a *automation) { a.Annotations = map[string]string{"weir.dev/pull-request": "cvs"} }, reason: imagev1.InvalidSourceConfigReason, text: `"cvs"`, stall: true},
+		"only-a-branch":      {change: func(a *automation) { a.Annotations = map[string]string{"weir.dev/pull-request-branch": "x"} }, reason: imagev1.InvalidSourceConfigReason, text: "weir.dev/pull-request", stall: true},
+		"paths-outside":      {change: func(a *automation) { a.Annotations = map[string]string{"weir.dev/update-paths": "apps, ../../etc"} }, reason: imagev1.InvalidSourceConfigReason, text: "leaves the repository", stall: true},
+		"template-bomb":      {change: template("{{ range 9000000000 }}{{ end }}"), reason: imagev1.UpdateFailedReason, text: "stopped", stall: true},
+		"bad-template":       {change: template("{{ nope }}"), reason: imagev1.UpdateFailedReason, text: "nope", stall: true},
+		"wrong-password":     {source: func(s *sourcev1.GitRepositorySpec) { s.SecretRef.Name = "wrong" }, reason: imagev1.GitOperationFailedReason, text: ""},
+		"no-secret":          {source: func(s *sourcev1.GitRepositorySpec) { s.SecretRef.Name = "absent" }, reason: imagev1.SourceManagerFailedReason, text: `"absent"`},
+		"not-yaml":           {file: "{{ if }}\nimage: x # {\"$imagepolicy\": \"a:b\"}\n", reason: imagev1.UpdateFailedReason, text: `"bad.yaml"`},
+		"block-scalar":       {file: "a: 1\nimage: >- # {\"$imagepolicy\": \"NS:web\"}\n  x\n", reason: imagev1.UpdateFailedReason, text: `"bad.yaml": line 2`},
+		"protected": {hook: "#!/bin/sh\necho 'GitLab: You are not allowed to push code to protected branches on this project.' >&2\nexit 1\n",
+			reason: imagev1.GitOperationFailedReason, text: "set spec.git.push.branch", stall: true},
+		"gitea-protected": {hook: "#!/bin/sh\necho 'Gitea: Not allowed to push to protected branch main' >&2\nexit 1\n",
+			reason: imagev1.GitOperationFailedReason, text: "protected branch main", stall: true},
+		"hooked": {hook: "#!/bin/sh\necho 'the branch main is protected' >&2\nexit 1\n", reason: imagev1.GitOperationFailedReason, text: "main"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			files := map[string]string{"web.yaml": l.web("1.0.0")}

@@ -143,22 +143,27 @@ type update struct {
 	Setters []string // marker texts without a value, for the log
 }
 
-// edit applies the values to all marked files of a folder.
-func (x *index) edit(v *gitrepo.View, dir string, values marker.Values) (update, error) {
-	files, err := x.marked(v, dir, "", 0)
-	if err != nil {
-		return update{}, err
+// edit applies the values to all marked files of some folders.
+func (x *index) edit(v *gitrepo.View, dirs []string, values marker.Values) (update, error) {
+	var files []string
+	for _, dir := range dirs {
+		below, err := x.marked(v, dir, "", 0)
+		if err != nil {
+			return update{}, err
+		}
+		for _, file := range below {
+			files = append(files, path.Join(dir, file))
+		}
 	}
 	var out update
 	total := 0
-	for _, file := range files {
-		name := path.Join(dir, file)
+	for _, name := range files {
 		content, err := v.ReadFile(name, marker.MaxFileBytes)
 		if err != nil {
 			return update{}, fmt.Errorf("%w: reading %q: %w", errUpdate, name, err)
 		}
 		if total += len(content); total > maxMarked {
-			return update{}, fmt.Errorf("%w: the files with markers below %q have more than %d bytes", errUpdate, dir, maxMarked)
+			return update{}, fmt.Errorf("%w: the files with markers have more than %d bytes", errUpdate, maxMarked)
 		}
 		result, err := marker.Edit(content, values)
 		if err != nil {

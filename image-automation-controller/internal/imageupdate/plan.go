@@ -24,8 +24,11 @@ type plan struct {
 	Options         map[string]string
 	// Separate says that Branch is not the branch that is checked out.
 	Separate bool
-	// Dir is the folder to update, "" for the root.
-	Dir string
+	// Dirs are the folders to update, none inside of another; "" is the root.
+	Dirs []string
+	// Pull is set when a pull request is to be made of Branch, or of a branch
+	// whose name is a template when Branch is empty.
+	Pull *pull
 }
 
 // makePlan reads the specs. Errors are stalls that name the field.
@@ -33,13 +36,13 @@ func makePlan(auto *imagev1.ImageUpdateAutomation, source *sourcev1.GitRepositor
 	if err := unsupported(auto, source); err != nil {
 		return plan{}, err
 	}
-	p := plan{Checkout: reference(auto, source)}
-	if update := auto.Spec.Update; update != nil {
-		dir, err := folder(update.Path)
-		if err != nil {
-			return plan{}, loop.Stall(imagev1.UpdateFailedReason, err)
-		}
-		p.Dir = dir
+	w, err := parseWishes(auto.Annotations)
+	if err != nil {
+		return plan{}, loop.Stall(imagev1.InvalidSourceConfigReason, err)
+	}
+	p := plan{Checkout: reference(auto, source), Pull: w.pull}
+	if p.Dirs, err = folders(auto.Spec.Update, w.paths); err != nil {
+		return plan{}, loop.Stall(imagev1.UpdateFailedReason, err)
 	}
 	checkout, isBranch := branchOf(p.Checkout)
 	push := auto.Spec.GitSpec.Push
@@ -53,6 +56,9 @@ func makePlan(auto *imagev1.ImageUpdateAutomation, source *sourcev1.GitRepositor
 			p.Refspec, p.Target = push.Refspec, target
 		}
 	}
+	if p.Pull != nil {
+		return p, p.pullFrom(checkout, isBranch)
+	}
 	if p.Branch == "" && p.Refspec == "" {
 		if !isBranch {
 			return plan{}, loop.Stall(imagev1.InvalidSourceConfigReason, errors.New("the commit that is checked out is not on a branch by name; set spec.git.push.branch, or a branch in spec.git.checkout.ref"))
@@ -61,6 +67,45 @@ func makePlan(auto *imagev1.ImageUpdateAutomation, source *sourcev1.GitRepositor
 	}
 	p.Separate = p.Branch != "" && (!isBranch || p.Branch != checkout)
 	return p, nil
+}
+
+// pullFrom makes the plan one of a pull request into the branch that is checked
+// out.
+func (p *plan) pullFrom(checkout string, isBranch bool) error {
+	p.Pull.Base = checkout
+	p.Separate = true
+	var err error
+	switch {
+	case !isBranch:
+		err = errors.New("a pull request needs a branch by name to go into; set one in spec.git.checkout.ref")
+	case p.Branch == checkout:
+		err = errors.New("spec.git.push.branch is the branch that is checked out; a pull request needs another one")
+	case p.Branch != "" && p.Pull.Branch != "":
+		err = fmt.Errorf("both spec.git.push.branch and %s name the branch of the pull request; keep one", BranchAnnotation)
+	case p.Branch == "" && p.Pull.Branch == "":
+		p.Pull.Branch = defaultBranch
+	}
+	if err != nil {
+		return loop.Stall(imagev1.InvalidSourceConfigReason, fmt.Errorf("%s: %w", PullRequestAnnotation, err))
+	}
+	return nil
+}
+
+// folders are those of the spec and those of the annotation.
+func folders(update *imagev1.UpdateStrategy, more []string) ([]string, error) {
+	dirs := slices.Clone(more)
+	if update != nil && update.Path != "" || len(more) == 0 {
+		text := ""
+		if update != nil {
+			text = update.Path
+		}
+		dir, err := folder(text)
+		if err != nil {
+			return nil, fmt.Errorf("spec.update.path %w", err)
+		}
+		dirs = append(dirs, dir)
+	}
+	return outermost(dirs), nil
 }
 
 // unsupported stalls what asks for things that are not there.
@@ -137,11 +182,19 @@ func (p plan) refspecs() []string {
 	return []string{"HEAD:" + p.Target}
 }
 
-// folder cleans spec.update.path.
+// line names what updates must take turns for.
+func (p plan) line() string {
+	if p.Branch == "" && p.Pull != nil {
+		return p.Pull.Branch
+	}
+	return p.Branch
+}
+
+// folder cleans a path to update.
 func folder(dir string) (string, error) {
 	clean := path.Clean("./" + dir)
 	if clean == ".." || strings.HasPrefix(clean, "../") || strings.Contains(dir, "\\") || strings.ContainsRune(dir, 0) {
-		return "", fmt.Errorf("spec.update.path %q leaves the repository", dir)
+		return "", fmt.Errorf("%q leaves the repository", dir)
 	}
 	if clean == "." {
 		return "", nil

@@ -48,11 +48,11 @@ func TestMakePlan(t *testing.T) {
 		"a refspec of the push branch":    {source: &ref{Branch: "main"}, push: &push{Branch: "auto", Refspec: "auto:refs/x"}, want: plan{Checkout: gitrepo.Ref{Branch: "main"}, Branch: "auto", Separate: true, Refspec: "auto:refs/x", Target: "refs/x"}},
 		"a refspec of another branch":     {source: &ref{Branch: "main"}, push: &push{Refspec: "other:x"}, text: "left side"},
 		"a refspec without a target":      {source: &ref{Branch: "main"}, push: &push{Refspec: "main:"}, text: "<from>:<to>"},
-		"a folder":                        {source: &ref{Branch: "main"}, path: "./apps//prod/", want: plan{Checkout: gitrepo.Ref{Branch: "main"}, Branch: "main", Dir: "apps/prod"}},
+		"a folder":                        {source: &ref{Branch: "main"}, path: "./apps//prod/", want: plan{Checkout: gitrepo.Ref{Branch: "main"}, Branch: "main", Dirs: []string{"apps/prod"}}},
 		"the root":                        {source: &ref{Branch: "main"}, path: "./", want: plan{Checkout: gitrepo.Ref{Branch: "main"}, Branch: "main"}},
-		"an absolute folder":              {source: &ref{Branch: "main"}, path: "/apps", want: plan{Checkout: gitrepo.Ref{Branch: "main"}, Branch: "main", Dir: "apps"}},
+		"an absolute folder":              {source: &ref{Branch: "main"}, path: "/apps", want: plan{Checkout: gitrepo.Ref{Branch: "main"}, Branch: "main", Dirs: []string{"apps"}}},
 		"a folder outside":                {source: &ref{Branch: "main"}, path: "apps/../../x", text: "spec.update.path"},
-		"a folder that comes back inside": {source: &ref{Branch: "main"}, path: "apps/../x", want: plan{Checkout: gitrepo.Ref{Branch: "main"}, Branch: "main", Dir: "x"}},
+		"a folder that comes back inside": {source: &ref{Branch: "main"}, path: "apps/../x", want: plan{Checkout: gitrepo.Ref{Branch: "main"}, Branch: "main", Dirs: []string{"x"}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			auto := &imagev1.ImageUpdateAutomation{}
@@ -73,6 +73,9 @@ func TestMakePlan(t *testing.T) {
 			}
 			if err != nil {
 				t.Fatal(err)
+			}
+			if c.want.Dirs == nil {
+				c.want.Dirs = []string{""}
 			}
 			if diff := cmp.Diff(c.want, got); diff != "" {
 				t.Error(diff)

@@ -8,10 +8,12 @@
 package imageupdate
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/fluxcd/pkg/apis/meta"
@@ -25,6 +27,7 @@ import (
 	sourcev1 "github.com/weirhq/weir/api/source/v1"
 	"github.com/weirhq/weir/image-automation-controller/internal/commitmessage"
 	"github.com/weirhq/weir/image-automation-controller/internal/marker"
+	"github.com/weirhq/weir/image-automation-controller/internal/pullrequest"
 	"github.com/weirhq/weir/image-automation-controller/internal/signing"
 	"github.com/weirhq/weir/internal/gitauth"
 	"github.com/weirhq/weir/internal/gitrepo"
@@ -49,6 +52,7 @@ type Reconciler struct {
 
 	index index
 	lines lines
+	pulls pulls
 }
 
 // Reconcile commits and pushes what the policies ask for.
@@ -71,7 +75,11 @@ func (r *Reconciler) Reconcile(ctx context.Context, auto *imagev1.ImageUpdateAut
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	repo, err := r.open(ctx, source)
+	repo, auth, err := r.open(ctx, source)
+	if err != nil {
+		return loop.Done{}, err
+	}
+	host, err := r.host(ctx, auto, source, plan, auth)
 	if err != nil {
 		return loop.Done{}, err
 	}
@@ -80,23 +88,30 @@ func (r *Reconciler) Reconcile(ctx context.Context, auto *imagev1.ImageUpdateAut
 		return loop.Done{}, loop.Retry(imagev1.SourceManagerFailedReason, fmt.Errorf("spec.git.commit.signingKey: %w", err))
 	}
 	t := &task{
-		plan: plan, repo: repo, auto: auto, values: values, sign: sign, force: r.ForcePush, index: &r.index, now: r.Now,
+		plan: plan, repo: repo, host: host, auto: auto, values: values, sign: sign, force: r.ForcePush, index: &r.index, pulls: &r.pulls, now: r.Now,
 		known: pushedAlready(auto, policies), setters: reportUnknown(ctx),
 	}
-	release, err := r.lines.enter(ctx, source.Spec.URL+"\n"+plan.Branch)
+	release, err := r.lines.enter(ctx, source.Spec.URL+"\n"+plan.line())
 	if err != nil {
 		return loop.Done{}, loop.Retry(imagev1.GitOperationFailedReason, fmt.Errorf("waiting for other automations of the same branch: %w", err))
 	}
 	defer release()
 	result, err := t.run(ctx)
-	if err != nil {
+	if err != nil && result.Commit == "" {
 		return loop.Done{}, classify(err)
 	}
-	return r.finish(auto, plan, policies, result), nil
+	done := r.finish(auto, plan, policies, result)
+	if err != nil { // the commit is pushed, its pull request is not there
+		return loop.Done{}, classify(err)
+	}
+	return done, nil
 }
 
-// Finalize has nothing to undo: mirrors are shared and bounded.
-func (r *Reconciler) Finalize(context.Context, *imagev1.ImageUpdateAutomation) error { return nil }
+// Finalize forgets what was remembered; mirrors are shared and bounded.
+func (r *Reconciler) Finalize(_ context.Context, auto *imagev1.ImageUpdateAutomation) error {
+	r.pulls.forget(client.ObjectKeyFromObject(auto))
+	return nil
+}
 
 // finish records the run in status.
 func (r *Reconciler) finish(auto *imagev1.ImageUpdateAutomation, p plan, policies imagev1.ObservedPolicies, result result) loop.Done {
@@ -105,10 +120,18 @@ func (r *Reconciler) finish(auto *imagev1.ImageUpdateAutomation, p plan, policie
 	auto.Status.ObservedPolicies = policies
 	auto.Status.ObservedSourceRevision = result.Source.String()
 	done := loop.Done{Message: "repository up-to-date", Metadata: map[string]string{"revision": result.Source.String()}}
+	if pull := result.Pull; pull.Number != 0 {
+		done.Message = fmt.Sprintf("branch '%s' up-to-date: pull request %s is %s", result.Branch, pull.URL, map[bool]string{true: "open", false: "closed"}[pull.Open])
+		done.Metadata["change_request"] = strconv.FormatInt(pull.Number, 10)
+		done.Changed, done.Event = pull.Created, fmt.Sprintf("opened pull request %s", pull.URL)
+	}
 	if result.Commit == "" {
+		if !done.Changed {
+			done.Event = ""
+		}
 		return done
 	}
-	pushed := gitrepo.Revision{Ref: p.Branch, Hash: result.Commit}
+	pushed := gitrepo.Revision{Ref: result.Branch, Hash: result.Commit}
 	if p.Branch != "" && !p.Separate {
 		pushed.Name = result.Source.Name
 		pushed.Ref = result.Source.Ref
@@ -123,25 +146,30 @@ func (r *Reconciler) finish(auto *imagev1.ImageUpdateAutomation, p plan, policie
 // describe is the event of a push.
 func describe(p plan, result result) string {
 	text := fmt.Sprintf("pushed commit '%s' to ", result.Commit[:min(7, len(result.Commit))])
-	if p.Branch != "" {
-		text += fmt.Sprintf("branch '%s'", p.Branch)
+	if result.Branch != "" {
+		text += fmt.Sprintf("branch '%s'", result.Branch)
 	}
 	if p.Refspec != "" {
-		if p.Branch != "" {
+		if result.Branch != "" {
 			text += " and "
 		}
 		text += fmt.Sprintf("refspecs '%s'", p.Refspec)
 	}
+	if result.Pull.URL != "" {
+		text += " for pull request " + result.Pull.URL
+	}
 	return text + "\n" + result.Message
+}
+
+// sourceKey is the GitRepository that an automation writes to.
+func sourceKey(auto *imagev1.ImageUpdateAutomation) client.ObjectKey {
+	ref := auto.Spec.SourceRef
+	return client.ObjectKey{Namespace: cmp.Or(ref.Namespace, auto.Namespace), Name: ref.Name}
 }
 
 // source gets the GitRepository.
 func (r *Reconciler) source(ctx context.Context, auto *imagev1.ImageUpdateAutomation) (*sourcev1.GitRepository, error) {
-	ref := auto.Spec.SourceRef
-	key := client.ObjectKey{Namespace: ref.Namespace, Name: ref.Name}
-	if key.Namespace == "" {
-		key.Namespace = auto.Namespace
-	}
+	key := sourceKey(auto)
 	if key.Namespace != auto.Namespace && r.NoCrossNamespaceRefs {
 		return nil, loop.Stall(imagev1.AccessDeniedReason, fmt.Errorf("access to the GitRepository %q is denied: references to other namespaces are turned off (--no-cross-namespace-refs)", key))
 	}
@@ -183,21 +211,26 @@ func (r *Reconciler) policies(ctx context.Context, auto *imagev1.ImageUpdateAuto
 }
 
 // open finds the mirror of the source for the credentials it names.
-func (r *Reconciler) open(ctx context.Context, source *sourcev1.GitRepository) (*gitrepo.Repo, error) {
+func (r *Reconciler) open(ctx context.Context, source *sourcev1.GitRepository) (*gitrepo.Repo, gitrepo.Auth, error) {
+	about := func(err error) error {
+		return fmt.Errorf("the GitRepository \"%s/%s\": %w", source.Namespace, source.Name, err)
+	}
 	auth, err := r.Auth.Auth(ctx, source)
 	switch {
 	case errors.Is(err, gitauth.ErrGate):
-		return nil, loop.Stall(meta.FeatureGateDisabledReason, fmt.Errorf("the GitRepository \"%s/%s\": %w", source.Namespace, source.Name, err))
+		return nil, auth, loop.Stall(meta.FeatureGateDisabledReason, about(err))
+	case errors.Is(err, gitauth.ErrSpec), errors.Is(err, gitrepo.ErrURL):
+		return nil, auth, loop.Stall(imagev1.InvalidSourceConfigReason, about(err)) // its edit brings us back
 	case err != nil && gitrepo.RetryAfter(err) > 0:
-		return nil, loop.RetryAfter(imagev1.SourceManagerFailedReason, gitrepo.RetryAfter(err), fmt.Errorf("the GitRepository \"%s/%s\": %w", source.Namespace, source.Name, err))
+		return nil, auth, loop.RetryAfter(imagev1.SourceManagerFailedReason, gitrepo.RetryAfter(err), about(err))
 	case err != nil:
-		return nil, loop.Retry(imagev1.SourceManagerFailedReason, fmt.Errorf("the GitRepository \"%s/%s\": %w", source.Namespace, source.Name, err))
+		return nil, auth, loop.Retry(imagev1.SourceManagerFailedReason, about(err))
 	}
 	repo, err := r.Git.Open(source.Spec.URL, auth)
 	if err != nil {
-		return nil, loop.Retry(imagev1.SourceManagerFailedReason, fmt.Errorf("the GitRepository \"%s/%s\": %w", source.Namespace, source.Name, err))
+		return nil, auth, loop.Retry(imagev1.SourceManagerFailedReason, about(err))
 	}
-	return repo, nil
+	return repo, auth, nil
 }
 
 // signer reads the key that commits are signed with; it is nil when the spec
@@ -219,13 +252,18 @@ func classify(err error) error {
 	switch {
 	case errors.Is(err, commitmessage.ErrRemovedField):
 		return loop.Stall(imagev1.RemovedTemplateFieldReason, err)
-	case errors.Is(err, commitmessage.ErrTemplate):
+	case errors.Is(err, commitmessage.ErrTemplate), errors.Is(err, errAnnotation):
 		return loop.Stall(imagev1.UpdateFailedReason, err)
 	case errors.Is(err, errUpdate):
 		return loop.Retry(imagev1.UpdateFailedReason, err)
+	case errors.Is(err, gitrepo.ErrProtected):
+		return loop.Stall(imagev1.GitOperationFailedReason, fmt.Errorf("%w: let the automation push there, or set spec.git.push.branch to another branch", err))
 	}
 	if after := gitrepo.RetryAfter(err); after > 0 {
 		return loop.RetryAfter(imagev1.GitOperationFailedReason, after, err)
+	}
+	if busy, ok := errors.AsType[*pullrequest.Busy](err); ok {
+		return loop.RetryAfter(imagev1.GitOperationFailedReason, max(busy.After, time.Second), err)
 	}
 	return loop.Retry(imagev1.GitOperationFailedReason, err)
 }

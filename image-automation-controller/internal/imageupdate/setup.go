@@ -13,9 +13,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	imagev1 "github.com/weirhq/weir/api/image/v1"
+	sourcev1 "github.com/weirhq/weir/api/source/v1"
 	"github.com/weirhq/weir/internal/gitauth"
 	"github.com/weirhq/weir/internal/gitrepo"
 	"github.com/weirhq/weir/internal/loop"
@@ -32,11 +34,41 @@ func Setup(env *process.Env, git *gitrepo.Pool, auth *gitauth.Reader, forcePush 
 		Client: env.Manager.GetClient(), Live: env.Manager.GetAPIReader(), Git: git, Auth: auth, Now: time.Now,
 		NoCrossNamespaceRefs: env.NoCrossNamespaceRefs, ForcePush: forcePush,
 	}
-	return ctrl.NewControllerManagedBy(env.Manager).
+	c, err := ctrl.NewControllerManagedBy(env.Manager).
 		For(&imagev1.ImageUpdateAutomation{}, builder.WithPredicates(loop.Triggers())).
 		Watches(&imagev1.ImagePolicy{}, chosen(env.Manager.GetClient())).
 		WithOptions(env.Controller()).
-		Complete(loop.New(env, r))
+		Build(loop.New(env, r))
+	if err != nil {
+		return err
+	}
+	return loop.WatchWhenServed(env, c, &sourcev1.GitRepository{}, handler.EnqueueRequestsFromMapFunc(writersTo(env.Manager.GetClient())), edited())
+}
+
+// edited lets through what can cure an automation: its source was made, or edited.
+func edited() predicate.Predicate {
+	return predicate.And(predicate.GenerationChangedPredicate{}, predicate.Funcs{
+		CreateFunc: func(e event.CreateEvent) bool { return !e.IsInInitialList },
+		DeleteFunc: func(event.DeleteEvent) bool { return false },
+	})
+}
+
+// writersTo maps a GitRepository to the automations that write to it.
+func writersTo(c client.Reader) handler.MapFunc {
+	return func(ctx context.Context, source client.Object) []reconcile.Request {
+		list := &imagev1.ImageUpdateAutomationList{}
+		if err := c.List(ctx, list); err != nil {
+			ctrl.LoggerFrom(ctx).Error(err, "finding the automations of a source", "source", client.ObjectKeyFromObject(source))
+			return nil
+		}
+		var out []reconcile.Request
+		for i := range list.Items {
+			if sourceKey(&list.Items[i]) == client.ObjectKeyFromObject(source) {
+				out = append(out, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])})
+			}
+		}
+		return out
+	}
 }
 
 // chosen brings the automations of a policy back when it has chosen another
