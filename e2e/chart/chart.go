@@ -120,9 +120,21 @@ func (f Files) addParts(config, version string, all []*unstructured.Unstructured
 type component struct {
 	Remove []string                     `json:"remove"` // objects, as kind/name
 	Add    []*unstructured.Unstructured `json:"add"`
-	Args   map[string][]string          `json:"args"`  // arguments added at the end, by Deployment
-	Rules  map[string][]any             `json:"rules"` // rules added at the end, by role
+	// Lists are entries added at the end of lists, by object and by the name of the
+	// list, which is unique within an object.
+	Lists map[string]map[string][]any `json:"lists"`
 }
+
+// lists are the places where a component may add entries.
+var lists = map[string][]string{
+	"rules":        {"rules"},
+	"volumes":      {"spec", "template", "spec", "volumes"},
+	"args":         container("args"),
+	"env":          container("env"),
+	"volumeMounts": container("volumeMounts"),
+}
+
+func container(list string) []string { return []string{"spec", "template", "spec", "containers", list} }
 
 // addComponents finds out what each component adds and removes.
 func (f Files) addComponents(config, version string, all []*unstructured.Unstructured) error {
@@ -159,7 +171,7 @@ func (f Files) addComponents(config, version string, all []*unstructured.Unstruc
 }
 
 func difference(without, with []*unstructured.Unstructured) (component, error) {
-	c := component{Remove: []string{}, Add: []*unstructured.Unstructured{}, Args: map[string][]string{}, Rules: map[string][]any{}}
+	c := component{Remove: []string{}, Add: []*unstructured.Unstructured{}, Lists: map[string]map[string][]any{}}
 	after := map[string]*unstructured.Unstructured{}
 	for _, obj := range with {
 		after[id(obj)] = obj
@@ -168,28 +180,16 @@ func difference(without, with []*unstructured.Unstructured) (component, error) {
 		name := id(obj)
 		changed := after[name]
 		delete(after, name)
-		switch {
-		case changed == nil:
+		if changed == nil {
 			c.Remove = append(c.Remove, name)
 			continue
-		case obj.GetKind() == "Deployment":
-			was, is := arguments(obj), arguments(changed)
-			if len(is) > len(was) && slices.Equal(is[:len(was)], was) {
-				c.Args[name] = is[len(was):]
-			}
-			changed = changed.DeepCopy()
-			setArguments(changed, was)
-		case obj.GetKind() == "ClusterRole" || obj.GetKind() == "Role":
-			was, _, _ := unstructured.NestedSlice(obj.Object, "rules")
-			is, _, _ := unstructured.NestedSlice(changed.Object, "rules")
-			if len(is) > len(was) {
-				c.Rules[name] = is[len(was):]
-				changed = changed.DeepCopy()
-				changed.Object["rules"] = is[:len(was)]
-			}
+		}
+		changed = changed.DeepCopy()
+		if more := cut(obj.Object, changed.Object); len(more) > 0 {
+			c.Lists[name] = more
 		}
 		if !equal(obj, changed) {
-			return c, fmt.Errorf("it changes more of %s than the chart can: arguments and rules at the end", name)
+			return c, fmt.Errorf("it changes more of %s than the chart can, which is to add to the end of %v", name, slices.Sorted(maps.Keys(lists)))
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(after)) {
@@ -198,16 +198,38 @@ func difference(without, with []*unstructured.Unstructured) (component, error) {
 	return c, nil
 }
 
-func arguments(obj *unstructured.Unstructured) []string {
-	containers, _, _ := unstructured.NestedSlice(obj.Object, "spec", "template", "spec", "containers")
-	args, _, _ := unstructured.NestedStringSlice(containers[0].(map[string]any), "args")
-	return args
+// cut takes what was added to the lists of an object out again, and returns it.
+func cut(was, is map[string]any) map[string][]any {
+	added := map[string][]any{}
+	for name, path := range lists {
+		before, _ := place(was, path)
+		after, holder := place(is, path)
+		if more := len(after) - len(before); more > 0 && len(before) > 0 {
+			added[name] = after[len(before):]
+			holder[name] = after[:len(before)]
+		}
+	}
+	return added
 }
 
-func setArguments(obj *unstructured.Unstructured, args []string) {
-	containers, _, _ := unstructured.NestedSlice(obj.Object, "spec", "template", "spec", "containers")
-	_ = unstructured.SetNestedStringSlice(containers[0].(map[string]any), args, "args") // it is a map
-	_ = unstructured.SetNestedSlice(obj.Object, containers, "spec", "template", "spec", "containers")
+// place finds a list and the map that it is in. Of containers it is the first.
+func place(obj map[string]any, path []string) (list []any, holder map[string]any) {
+	holder = obj
+	for _, step := range path[:len(path)-1] {
+		switch next := holder[step].(type) {
+		case map[string]any:
+			holder = next
+		case []any:
+			if len(next) == 0 {
+				return nil, nil
+			}
+			holder, _ = next[0].(map[string]any)
+		default:
+			return nil, nil
+		}
+	}
+	list, _ = holder[path[len(path)-1]].([]any)
+	return list, holder
 }
 
 func equal(a, b *unstructured.Unstructured) bool {

@@ -38,12 +38,13 @@ nothing is written twice. What is here changes them as the values say.
 {{- $gone := false -}}
 {{- range .components -}}
 {{- if has $id .remove -}}{{- $gone = true -}}{{- end -}}
-{{- with index .args $id -}}
-{{- $container := first $object.spec.template.spec.containers -}}
-{{- $_ := set $container "args" (concat $container.args .) -}}
+{{- range $list, $more := index .lists $id -}}
+{{- $holder := $object -}}
+{{- if eq $object.kind "Deployment" -}}
+{{- $holder = $object.spec.template.spec -}}
+{{- if ne $list "volumes" -}}{{- $holder = first $holder.containers -}}{{- end -}}
 {{- end -}}
-{{- with index .rules $id -}}
-{{- $_ := set $object "rules" (concat $object.rules .) -}}
+{{- $_ := set $holder $list (concat (index $holder $list) $more) -}}
 {{- end -}}
 {{- end -}}
 {{- if not $gone }}
