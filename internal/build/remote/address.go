@@ -38,7 +38,7 @@ func parse(raw string) (address, error) {
 		text = "https://github.com/" + strings.TrimPrefix(rest, "/")
 	case strings.HasPrefix(lower, "https://"), strings.HasPrefix(lower, "http://"):
 	default:
-		return address{}, fmt.Errorf("%w: only https (and http) addresses are fetched: for Git over SSH use a GitRepository", build.ErrRemote)
+		return address{}, fmt.Errorf("%w: only https (and http) addresses are fetched: for Git over SSH use a GitRepository (a local path with ':' or '@' needs a leading \"./\")", build.ErrRemote)
 	}
 	u, err := url.Parse(text)
 	if err != nil || u.Hostname() == "" { // the error of url.Parse repeats the URL
