@@ -133,3 +133,28 @@ func TestInventoriesHaveToFit(t *testing.T) {
 		t.Errorf("30,000 objects: %v", err)
 	}
 }
+
+// A variable without a value fails the build, unless the gate
+// StrictPostBuildSubstitutions is off.
+func TestStrictSubstitution(t *testing.T) {
+	for _, loose := range []bool{false, true} {
+		g := newRig(t)
+		g.o.LooseSubstitution = loose
+		g.restart()
+		g.publish("v1", map[string]string{"app/a.yaml": configMap("a", "x${missing}y")})
+		g.kustomization("app", func(s *kustomizev1.KustomizationSpec) {
+			s.PostBuild = &kustomizev1.PostBuild{Substitute: map[string]string{"other": "1"}}
+		})
+		k, _ := g.reconcile("app")
+		if !loose {
+			if message := g.wantReady(k, metav1.ConditionFalse, meta.BuildFailedReason); !strings.Contains(message, `"missing"`) {
+				t.Errorf("Ready says %q", message)
+			}
+			continue
+		}
+		g.wantReady(k, metav1.ConditionTrue, meta.ReconciliationSucceededReason)
+		if got := g.value("a"); got != "xy" {
+			t.Errorf("a = %q", got)
+		}
+	}
+}
