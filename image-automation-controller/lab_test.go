@@ -57,15 +57,6 @@ const (
 	password = "correct-horse-battery" // of registries and Git servers alike
 )
 
-// direct is a manager without a cache: what a test wrote, a reconciler reads.
-type direct struct {
-	ctrl.Manager
-	client client.Client
-}
-
-func (d direct) GetClient() client.Client    { return d.client }
-func (d direct) GetAPIReader() client.Reader { return d.client }
-
 // lab is a namespace, a registry, a Git server and the three reconcilers, which
 // run when a test calls them.
 type lab struct {
@@ -113,7 +104,7 @@ func newLab(t *testing.T, o labOptions) *lab {
 		t.Fatal(err)
 	}
 	env := &process.Env{
-		Name: "test", FieldOwner: "test", Manager: direct{client: l.c}, RequeueDependency: 30 * time.Second,
+		Name: "test", FieldOwner: "test", Manager: testenv.Direct(l.c), RequeueDependency: 30 * time.Second,
 		Recorder: events.New(events.Options{Controller: "test", Scheme: l.c.Scheme(), Kubernetes: l.events}),
 	}
 	registryClient := &registry.Client{}

@@ -35,16 +35,6 @@ func TestMain(m *testing.M) { testenv.Main(m) }
 // patience bounds the waits for watches.
 const patience = 30 * time.Second
 
-// direct is a manager whose client has no cache, so that a test can call
-// Reconcile itself and count what it costs.
-type direct struct {
-	ctrl.Manager
-	client client.Client
-}
-
-func (d direct) GetClient() client.Client    { return d.client }
-func (d direct) GetAPIReader() client.Reader { return d.client }
-
 // rig is a source with an artifact, and a Reconciler.
 type rig struct {
 	*testing.T
@@ -100,7 +90,7 @@ func (g *rig) restart() {
 	g.o.Remote = remote.New(applying, remote.Policy{})
 	g.Cleanup(g.o.Remote.Close)
 	g.worker = New(g.o)
-	g.loop = loop.New(&process.Env{FieldOwner: "gotk-kustomize-controller", Manager: direct{client: g.Client}, Recorder: g.recorder}, g.worker)
+	g.loop = loop.New(&process.Env{FieldOwner: "gotk-kustomize-controller", Manager: testenv.Direct(g.Client), Recorder: g.recorder}, g.worker)
 }
 
 // publish makes the files the artifact of GitRepository "source".
