@@ -79,6 +79,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // codes are the answers to events that are refused; others are 400.
 var codes = map[error]int{
 	listener.ErrTooLarge: http.StatusRequestEntityTooLarge,
+	listener.ErrBusy:     http.StatusServiceUnavailable,
 	sender.ErrToken:      http.StatusUnauthorized,
 	sender.ErrAccount:    http.StatusForbidden,
 	sender.ErrUnknown:    http.StatusServiceUnavailable,

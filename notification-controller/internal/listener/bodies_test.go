@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestBodies(t *testing.T) {
@@ -35,7 +36,7 @@ func TestBodies(t *testing.T) {
 			if err == nil {
 				done()
 			}
-			if !b.room.TryAcquire(maxBodies) {
+			if !b.small.TryAcquire(maxSmall) || !b.large.TryAcquire(maxLarge) {
 				t.Error("some room was not given back")
 			}
 		})
@@ -46,16 +47,33 @@ type broken struct{}
 
 func (broken) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
 
-// What is held is bounded: the next one waits until there is room.
+// What is held is bounded, and large bodies leave the room of the small.
 func TestBodiesShareTheRoom(t *testing.T) {
 	b := NewBodies()
-	if !b.room.TryAcquire(maxBodies) {
-		t.Fatal("there is no room to begin with")
+	read := func(ctx context.Context, size int) error {
+		r := httptest.NewRequest("POST", "/", strings.NewReader(strings.Repeat("x", size))).WithContext(ctx)
+		body, _, err := b.Read(httptest.NewRecorder(), r) // and is never done
+		if err == nil && len(body) != size {
+			t.Errorf("%d of %d bytes were read", len(body), size)
+		}
+		return err
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	r := httptest.NewRequest("POST", "/", strings.NewReader("x")).WithContext(ctx)
-	if _, _, err := b.Read(httptest.NewRecorder(), r); !errors.Is(err, ErrUnread) {
-		t.Errorf("got %v without any room, want ErrUnread", err)
+	for i := range maxLarge {
+		if err := read(t.Context(), smallBody+i); err != nil {
+			t.Fatal(err)
+		}
+	}
+	short, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(10*time.Millisecond, cancel)
+	if err := read(short, MaxBody); !errors.Is(err, ErrBusy) {
+		t.Errorf("one more large body: %v, want ErrBusy", err)
+	}
+	for range maxSmall - maxLarge {
+		if err := read(t.Context(), smallBody-1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := read(short, 1); !errors.Is(err, ErrBusy) {
+		t.Errorf("one more small body: %v, want ErrBusy", err)
 	}
 }

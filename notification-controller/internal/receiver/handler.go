@@ -1,6 +1,7 @@
 package receiver
 
 import (
+	"cmp"
 	"context"
 	"crypto/subtle"
 	"errors"
@@ -100,13 +101,13 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (h *Handler) handle(w http.ResponseWriter, r *http.Request) (outcome, error) {
-	if r.Method != http.MethodPost {
-		w.Header().Set("Allow", http.MethodPost)
-		return outcome{}, &answer{http.StatusMethodNotAllowed, errors.New("webhooks are posted")}
-	}
 	obj, err := h.receiver(r.Context(), r.URL.Path)
 	if err != nil {
 		return outcome{}, err
+	}
+	if !takes(obj.Spec.Type, r.Method) {
+		w.Header().Set("Allow", http.MethodPost)
+		return outcome{}, &answer{http.StatusMethodNotAllowed, errors.New("this webhook is to be posted")}
 	}
 	if wait := h.limits.wait(obj.UID); wait > 0 {
 		w.Header().Set("Retry-After", fmt.Sprint(int(wait.Seconds())+1))
@@ -208,11 +209,9 @@ func (h *Handler) plan(obj *notificationv1.Receiver) *plan {
 // it says. Until done is called the bytes count as held.
 func (h *Handler) read(w http.ResponseWriter, r *http.Request, kind Type, secret map[string][]byte) (call Call, done func(), err error) {
 	body, done, err := h.bodies.Read(w, r)
-	if errors.Is(err, listener.ErrTooLarge) {
-		return Call{}, nil, &answer{http.StatusRequestEntityTooLarge, err}
-	}
 	if err != nil {
-		return Call{}, nil, &answer{http.StatusBadRequest, err}
+		code := map[error]int{listener.ErrTooLarge: http.StatusRequestEntityTooLarge, listener.ErrBusy: http.StatusServiceUnavailable}[err]
+		return Call{}, nil, &answer{cmp.Or(code, http.StatusBadRequest), err}
 	}
 	call, err = authentic(r, kind, body, secret)
 	if err != nil {
@@ -240,6 +239,12 @@ func authentic(r *http.Request, kind Type, body []byte, secret map[string][]byte
 	}
 	call.Claims, call.JSON = claims, isJSON(r.Header)
 	return call, nil
+}
+
+// takes says whether a method can set off something. Type generic is called by
+// whatever can fetch a URL.
+func takes(kind, method string) bool {
+	return method == http.MethodPost || kind == notificationv1.GenericReceiver && (method == http.MethodGet || method == http.MethodPut)
 }
 
 // isJSON says whether the sender calls the body JSON.

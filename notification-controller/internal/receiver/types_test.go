@@ -280,20 +280,36 @@ func TestLimits(t *testing.T) {
 	if code, _ := call(t, url[:strings.Index(url, "/hook/")]+"/hook/00", nil, nil); code != http.StatusNotFound {
 		t.Errorf("an unknown path: got %d, want 404", code)
 	}
-	resp, err := http.Get(url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	resp.Body.Close()
-	if resp.StatusCode != http.StatusMethodNotAllowed {
-		t.Errorf("GET: got %d, want 405", resp.StatusCode)
-	}
 	l := limits{rate: 1}
 	for i := range maxLimits + 10 {
 		l.wait(types.UID(strconv.Itoa(i)))
 	}
 	if len(l.calls) > maxLimits {
 		t.Errorf("%d callers are counted", len(l.calls))
+	}
+}
+
+func TestMethods(t *testing.T) {
+	for kind, want := range map[string]map[string]int{
+		"generic":      {"GET": 200, "PUT": 200, "POST": 200, "HEAD": 405, "OPTIONS": 405, "DELETE": 405},
+		"generic-hmac": {"GET": 405, "PUT": 405, "POST": 400},
+	} {
+		url, c := serve(t, kind, sender{}, Options{})
+		for method, code := range want {
+			c.asked = nil
+			r, err := http.NewRequest(method, url, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp, err := http.DefaultClient.Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close()
+			if resp.StatusCode != code || (len(c.asked) == 1) != (code == 200) {
+				t.Errorf("%s %s: got %d and %d objects asked, want %d", kind, method, resp.StatusCode, len(c.asked), code)
+			}
+		}
 	}
 }
 
