@@ -23,7 +23,7 @@ import (
 const quiet = 5 * time.Minute
 
 // lastCall bounds the export of what is left when the program ends.
-const lastCall = 2 * time.Second
+const lastCall = time.Second
 
 // ExportOptions say where spans go. Service is required.
 type ExportOptions struct {
@@ -72,6 +72,12 @@ func Export(ctx context.Context, o ExportOptions) (stop func(), err error) {
 			u.Path = "/v1/traces"
 		}
 		target = append(target, otlptracehttp.WithEndpointURL(u.String()))
+	}
+	for _, headers := range []string{o.Getenv("OTEL_EXPORTER_OTLP_HEADERS"), o.Getenv("OTEL_EXPORTER_OTLP_TRACES_HEADERS")} {
+		for _, pair := range strings.Split(headers, ",") {
+			_, value, _ := strings.Cut(pair, "=")
+			secrets.Register(value) // such as a token, which an error might repeat
+		}
 	}
 	client, err := otlptracehttp.New(ctx, target...)
 	if err != nil {
