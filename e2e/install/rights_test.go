@@ -49,10 +49,11 @@ func serves(t *testing.T) map[schema.GroupResource][]string {
 	return out
 }
 
-// rules calls fn for each right that a role of config/default grants.
-func rules(t *testing.T, fn func(role string, r schema.GroupResource, verb string)) {
+// rules calls fn for each right that a role of config/default grants, with
+// components if they are named.
+func rules(t *testing.T, fn func(role string, r schema.GroupResource, verb string), components ...string) {
 	t.Helper()
-	for _, obj := range render(t, "default") {
+	for _, obj := range render(t, "default", components...) {
 		if obj.GetKind() != "ClusterRole" && obj.GetKind() != "Role" {
 			continue
 		}
@@ -76,6 +77,7 @@ func rules(t *testing.T, fn func(role string, r schema.GroupResource, verb strin
 func TestRightsExist(t *testing.T) {
 	install(t)
 	served, n := serves(t), 0
+	_, components := folders(t)
 	rules(t, func(role string, r schema.GroupResource, verb string) {
 		n++
 		if slices.Contains(neighbours, r) {
@@ -90,7 +92,7 @@ func TestRightsExist(t *testing.T) {
 		} else if !slices.Contains(verbs, verb) {
 			t.Errorf("role %s: %s knows no verb %q, only %v", role, r, verb, verbs)
 		}
-	})
+	}, components...)
 	if n < 100 {
 		t.Errorf("looked at %d rights only", n)
 	}
@@ -99,6 +101,7 @@ func TestRightsExist(t *testing.T) {
 // What would be as good as administrator, or every secret at once, is not
 // granted.
 func TestRightsAreSmall(t *testing.T) {
+	_, components := folders(t)
 	rules(t, func(role string, r schema.GroupResource, verb string) {
 		name := role + ": " + verb + " " + r.String()
 		switch {
@@ -113,7 +116,7 @@ func TestRightsAreSmall(t *testing.T) {
 		case r.Group == rbacv1.GroupName:
 			t.Errorf("%s: roles are none of its business", name)
 		}
-	})
+	}, components...)
 	for _, obj := range render(t, "default") {
 		if obj.GetKind() != "ClusterRoleBinding" {
 			continue
