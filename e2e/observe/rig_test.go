@@ -151,7 +151,7 @@ func (s stage) objects() {
 			Interval: duration.New(never), Prune: true, Wait: true, Path: path, Suspend: suspend, TargetNamespace: scene.ns, SourceRef: source,
 		}}
 	}
-	any := func(kind string) notificationv1.CrossNamespaceObjectReference {
+	every := func(kind string) notificationv1.CrossNamespaceObjectReference {
 		return notificationv1.CrossNamespaceObjectReference{Kind: kind, Name: "*"}
 	}
 	for _, obj := range []client.Object{
@@ -160,7 +160,7 @@ func (s stage) objects() {
 		&notificationv1beta3.Provider{ObjectMeta: s.meta("chat"), Spec: notificationv1beta3.ProviderSpec{Type: "generic", Address: chat.URL + "/?token=" + planted}},
 		&notificationv1beta3.Alert{ObjectMeta: s.meta("all"), Spec: notificationv1beta3.AlertSpec{
 			ProviderRef: meta.LocalObjectReference{Name: "chat"}, EventSeverity: "info",
-			EventSources: []notificationv1.CrossNamespaceObjectReference{any("GitRepository"), any("Kustomization"), any("ImageUpdateAutomation")},
+			EventSources: []notificationv1.CrossNamespaceObjectReference{every("GitRepository"), every("Kustomization"), every("ImageUpdateAutomation")},
 		}},
 		&sourcev1.GitRepository{ObjectMeta: s.meta("app"), Spec: sourcev1.GitRepositorySpec{
 			URL: scene.git.URL("app"), Interval: duration.New(time.Second), Reference: &sourcev1.GitRepositoryRef{Branch: "main"}, SecretRef: &meta.LocalObjectReference{Name: "git"},

@@ -220,6 +220,11 @@ func (s *story) secretIsNowhere() {
 			s.Errorf("I3: %v", err)
 		}
 		check("the metrics of "+name, metrics)
+		state, err := s.fetch(ctx, s.tools.URL(name, "metrics")+"/debug/state")
+		if err != nil {
+			s.Errorf("I3: %v", err)
+		}
+		check("the state of "+name, state)
 	}
 	if log, err := s.git.Git("app", "log", "--all", "--format=%B%an%ae"); err == nil {
 		check("a commit message", log)
