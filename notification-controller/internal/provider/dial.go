@@ -4,20 +4,53 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"net/url"
+	"sync/atomic"
 	"time"
 )
 
 // dialTimeout bounds connecting and handshakes.
 const dialTimeout = 10 * time.Second
 
+// maxReceived bounds what is read of one connection, in bytes. Whoever takes
+// events has little to say, and the libraries read what they are sent.
+const maxReceived = 1 << 20
+
+// quietConn is a connection on which little is received.
+type quietConn struct {
+	net.Conn
+	left atomic.Int64
+}
+
+// Read implements net.Conn.
+func (q *quietConn) Read(p []byte) (int, error) {
+	left := q.left.Load()
+	if left <= 0 {
+		return 0, errors.New("the server sends too much")
+	}
+	n, err := q.Conn.Read(p[:min(int64(len(p)), left)])
+	q.left.Add(-int64(n))
+	return n, err
+}
+
 // dial opens a connection to host:port, through the HTTP proxy of the Provider
 // if it has one. It is for protocols other than HTTP; a proxy of the
-// environment is for HTTP alone.
+// environment is for HTTP alone. At most maxReceived bytes are read of it.
 func (t *Target) dial(ctx context.Context, address string) (net.Conn, error) {
+	conn, err := t.dialAny(ctx, address)
+	if err != nil {
+		return nil, err
+	}
+	q := &quietConn{Conn: conn}
+	q.left.Store(maxReceived)
+	return q, nil
+}
+
+func (t *Target) dialAny(ctx context.Context, address string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	dialer := &net.Dialer{}

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	eventv1 "github.com/fluxcd/pkg/apis/event/v1beta1"
@@ -25,7 +27,9 @@ type natsSender struct {
 	host    string // for messages
 	subject string
 	options []nats.Option
-	conn    *nats.Conn
+
+	mu   sync.Mutex // Close comes from anywhere
+	conn *nats.Conn
 }
 
 func newNATS(t Target) (Sender, error) {
@@ -126,41 +130,48 @@ func (s *natsSender) Send(ctx context.Context, event *eventv1.Event) error {
 	if err != nil {
 		return Final(fmt.Errorf("encoding the event: %w", err))
 	}
-	if err := s.connect(ctx); err != nil {
+	conn, err := s.connect(ctx)
+	if err != nil {
 		return s.failure("connecting to", ctx, err)
 	}
-	if err := s.conn.Publish(s.subject, body); err != nil {
+	if err := conn.Publish(s.subject, body); err != nil {
 		return s.failure("publishing to", ctx, err)
 	}
-	if err := s.conn.FlushWithContext(ctx); err != nil {
+	if err := conn.FlushWithContext(ctx); err != nil {
 		return s.failure("publishing to", ctx, err)
 	}
 	// What the server refuses, it says before it answers the flush.
-	if err := s.conn.LastError(); err != nil {
+	if err := conn.LastError(); err != nil {
 		s.Close()
 		return s.failure("publishing to", ctx, err)
 	}
 	return nil
 }
 
-func (s *natsSender) connect(ctx context.Context) error {
-	if s.conn != nil && s.conn.IsConnected() {
-		return nil
+// connect returns the connection of earlier, or a new one.
+func (s *natsSender) connect(ctx context.Context) (*nats.Conn, error) {
+	s.mu.Lock()
+	conn := s.conn
+	s.mu.Unlock()
+	if conn != nil && conn.IsConnected() {
+		return conn, nil
 	}
 	s.Close()
 	if err := ctx.Err(); err != nil {
-		return err
+		return nil, err
 	}
 	timeout := dialTimeout
 	if deadline, ok := ctx.Deadline(); ok {
 		timeout = min(timeout, time.Until(deadline))
 	}
-	conn, err := nats.Connect(s.servers, append(s.options, nats.Timeout(timeout))...)
+	conn, err := nats.Connect(s.servers, append(slices.Clone(s.options), nats.Timeout(timeout))...)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.conn = conn
-	return nil
+	return conn, nil
 }
 
 func (s *natsSender) failure(doing string, ctx context.Context, err error) error {
@@ -174,6 +185,8 @@ func (s *natsSender) failure(doing string, ctx context.Context, err error) error
 
 // Close implements the optional part of Sender.
 func (s *natsSender) Close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.conn != nil {
 		s.conn.Close()
 		s.conn = nil

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -309,6 +310,38 @@ func TestNatsNoAnswer(t *testing.T) {
 	defer cancel()
 	if err := send(ctx, s, sample()); err == nil || IsFinal(err) || strings.Contains(err.Error(), planted) || !strings.Contains(err.Error(), "timeout") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestNatsEndlessServer asserts that little is read of a server that never
+// stops talking.
+func TestNatsEndlessServer(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		conn, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		for block := []byte(strings.Repeat("x", 1<<16)); err == nil; {
+			_, err = conn.Write(block)
+		}
+	}()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	s, err := newNATS(Target{Address: "nats://" + l.Addr().String(), Channel: "x"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := send(t.Context(), s, sample()); err == nil || IsFinal(err) {
+		t.Errorf("got %v", err)
+	}
+	if runtime.ReadMemStats(&after); after.TotalAlloc-before.TotalAlloc > 64<<20 {
+		t.Errorf("%d bytes were allocated", after.TotalAlloc-before.TotalAlloc)
 	}
 }
 
