@@ -14,6 +14,7 @@ import (
 	"errors"
 	"io"
 	"math/big"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -60,6 +61,8 @@ func Trust() (undo func(), err error) {
 // Internet is a proxy behind which handlers stand for hosts, over TLS.
 type Internet struct {
 	Hosts map[string]http.HandlerFunc
+	// Conns are hosts that speak something else than HTTP.
+	Conns map[string]func(net.Conn)
 
 	mu    sync.Mutex
 	asked []string
@@ -87,11 +90,12 @@ func (n *Internet) Asked() []string {
 // ServeHTTP answers CONNECT, and then for the host that was asked for.
 func (n *Internet) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	host := r.URL.Hostname()
-	handler, found := n.Hosts[host]
+	handler, web := n.Hosts[host]
+	serve, found := n.Conns[host]
 	n.mu.Lock()
 	n.asked = append(n.asked, host)
 	n.mu.Unlock()
-	if r.Method != http.MethodConnect || !found {
+	if r.Method != http.MethodConnect || !web && !found {
 		http.Error(w, "no such host", http.StatusBadGateway)
 		return
 	}
@@ -108,6 +112,10 @@ func (n *Internet) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	secure := tls.Server(conn, &tls.Config{Certificates: []tls.Certificate{certificate}})
+	if found {
+		serve(secure)
+		return
+	}
 	request, err := http.ReadRequest(bufio.NewReader(secure))
 	if err != nil {
 		return

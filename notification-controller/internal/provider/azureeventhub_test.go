@@ -9,6 +9,7 @@ import (
 	eventv1 "github.com/fluxcd/pkg/apis/event/v1beta1"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/weirhq/weir/internal/cloudlogin/cloudtest"
 	"github.com/weirhq/weir/internal/secrets"
 )
 
@@ -17,7 +18,8 @@ const hubHost = "weir.servicebus.windows.net"
 // hubTarget is a Provider whose proxy leads to a hub.
 func hubTarget(t *testing.T, h *hub) Target {
 	t.Helper()
-	proxy, _ := behind(t, map[string]func(net.Conn){hubHost + ":5671": func(c net.Conn) { h.serve(t, c) }})
+	stand := &cloudtest.Internet{Conns: map[string]func(net.Conn){hubHost: func(c net.Conn) { h.serve(t, c) }}}
+	proxy := stand.Start(t)
 	return Target{Address: "events", Channel: "weir", Token: "jwt." + planted, Proxy: proxy, Client: clientOf(proxy, nil)}
 }
 

@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	notificationv1beta3 "github.com/weirhq/weir/api/notification/v1beta3"
+	"github.com/weirhq/weir/internal/cloudlogin/cloudtest"
 	"github.com/weirhq/weir/internal/testenv"
 )
 
@@ -44,7 +45,7 @@ type clouds struct {
 	hub        hub
 }
 
-func (c *clouds) hosts(t *testing.T) map[string]func(net.Conn) {
+func (c *clouds) internet(t *testing.T) *cloudtest.Internet {
 	login := "https://login.microsoftonline.com/" + tenant
 	note := func(list *[]string, text string) {
 		c.mu.Lock()
@@ -52,8 +53,8 @@ func (c *clouds) hosts(t *testing.T) map[string]func(net.Conn) {
 		*list = append(*list, text)
 	}
 	c.hub.accept = true
-	return map[string]func(net.Conn){
-		"login.microsoftonline.com:443": web(func(w http.ResponseWriter, r *http.Request) {
+	return &cloudtest.Internet{Hosts: map[string]http.HandlerFunc{
+		"login.microsoftonline.com": func(w http.ResponseWriter, r *http.Request) {
 			switch {
 			case strings.HasSuffix(r.URL.Path, "/discovery/instance"):
 				answerJSON(w, map[string]any{"tenant_discovery_endpoint": login + "/v2.0/.well-known/openid-configuration", "metadata": []any{}})
@@ -64,21 +65,20 @@ func (c *clouds) hosts(t *testing.T) map[string]func(net.Conn) {
 				note(&c.scopes, r.PostFormValue("scope"))
 				answerJSON(w, map[string]any{"access_token": cloudToken, "expires_in": 3600, "token_type": "Bearer"})
 			}
-		}),
-		"sts.googleapis.com:443": web(func(w http.ResponseWriter, r *http.Request) {
+		},
+		"sts.googleapis.com": func(w http.ResponseWriter, r *http.Request) {
 			note(&c.subjects, r.PostFormValue("subject_token"))
 			answerJSON(w, map[string]any{"access_token": cloudToken, "issued_token_type": "urn:ietf:params:oauth:token-type:access_token", "expires_in": 3600, "token_type": "Bearer"})
-		}),
-		"pubsub.googleapis.com:443": web(func(w http.ResponseWriter, r *http.Request) {
+		},
+		"pubsub.googleapis.com": func(w http.ResponseWriter, r *http.Request) {
 			note(&c.bearers, r.Header.Get("Authorization"))
 			answerJSON(w, map[string]any{"messageIds": []string{"1"}})
-		}),
-		"dev.azure.com:443": web(func(w http.ResponseWriter, r *http.Request) {
+		},
+		"dev.azure.com": func(w http.ResponseWriter, r *http.Request) {
 			note(&c.bearers, r.Header.Get("Authorization"))
 			answerJSON(w, map[string]any{"value": []any{}})
-		}),
-		hubHost + ":5671": func(conn net.Conn) { c.hub.serve(t, conn) },
-	}
+		},
+	}, Conns: map[string]func(net.Conn){hubHost: func(conn net.Conn) { c.hub.serve(t, conn) }}}
 }
 
 // accountIn makes a service account that both clouds know.
@@ -147,7 +147,7 @@ func TestIdentityOfServiceAccount(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			stand := &clouds{}
-			proxy, _ := behind(t, stand.hosts(t))
+			proxy := stand.internet(t).Start(t)
 			secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: sa.Namespace, Name: "proxy-" + name}, StringData: map[string]string{"address": proxy.String()}}
 			if err := c.Create(t.Context(), secret); err != nil {
 				t.Fatal(err)
@@ -203,7 +203,7 @@ func TestIdentityOfTheProgram(t *testing.T) {
 	t.Setenv("AZURE_CLIENT_SECRET", "client-secret")
 	t.Setenv("AZURE_AUTHORITY_HOST", "")
 	stand := &clouds{}
-	proxy, _ := behind(t, stand.hosts(t))
+	proxy := stand.internet(t).Start(t)
 	s, err := newAzureDevOps(Target{Address: "https://dev.azure.com/org/project/_git/repo", Proxy: proxy, Client: clientOf(proxy, nil)})
 	if err != nil {
 		t.Fatal(err)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -19,8 +20,18 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	notificationv1beta3 "github.com/weirhq/weir/api/notification/v1beta3"
+	"github.com/weirhq/weir/internal/cloudlogin/cloudtest"
 	"github.com/weirhq/weir/internal/secrets"
+	"github.com/weirhq/weir/internal/testenv"
 )
+
+func TestMain(m *testing.M) {
+	undo, err := cloudtest.Trust()
+	if err != nil {
+		log.Fatal(err)
+	}
+	testenv.Main(m, testenv.Options{After: undo})
+}
 
 const (
 	planted = "planted-secret-value"
