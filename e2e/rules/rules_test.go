@@ -253,7 +253,7 @@ func TestEveryKindIsDocumented(t *testing.T) {
 			t.Errorf("kind %s has no printer columns", kind[1])
 		}
 	}
-	for _, kind := range []string{"gitrepository", "ocirepository", "kustomization", "provider", "alert", "receiver", "imagerepository", "imagepolicy", "imageupdateautomation"} {
+	for _, kind := range []string{"gitrepository", "ocirepository", "helmrepository", "helmchart", "bucket", "externalartifact", "kustomization", "provider", "alert", "receiver", "imagerepository", "imagepolicy", "imageupdateautomation"} {
 		if _, err := os.Stat(root + "/docs/kinds/" + kind + ".md"); err != nil {
 			t.Errorf("kind %s has no page: %v", kind, err)
 		}
