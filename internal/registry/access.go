@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/url"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/fluxcd/pkg/apis/meta"
@@ -16,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/weirhq/weir/internal/secrets"
+	"github.com/weirhq/weir/internal/upstream"
 )
 
 var (
@@ -30,9 +32,9 @@ type Access struct {
 	Repository name.Repository
 	Insecure   bool             // plain HTTP is allowed; it always is to this machine
 	Auth       authn.AuthConfig // zero for anonymous
-	CA         []byte           // PEM; replaces the system's authorities
-	Cert, Key  []byte           // PEM, the client's
-	Proxy      *url.URL         // nil: as the environment says
+	TokenHosts []string         // host[:port] of token services that get Auth, besides those of the registry's own site
+	TLS        upstream.Material
+	Proxy      *url.URL // nil: as the environment says
 }
 
 // References are the fields of an object's spec that say how to reach a registry.
@@ -48,11 +50,11 @@ type References struct {
 // the service account of refs say. Errors name the field; they wrap
 // ErrCredentials or are those of the API server.
 func Resolve(ctx context.Context, c client.Reader, a Access, refs References) (_ Access, err error) {
-	if a.Auth, err = credentials(ctx, c, refs, a.Repository); err != nil {
+	if a.Auth, a.TokenHosts, err = credentials(ctx, c, refs, a.Repository); err != nil {
 		return Access{}, err
 	}
 	if ref := refs.CertSecretRef; ref != nil {
-		if err := a.readCertificates(ctx, c, refs.Namespace, ref.Name); err != nil {
+		if a.TLS, err = readMaterial(ctx, c, refs.Namespace, ref.Name); err != nil {
 			return Access{}, fmt.Errorf("spec.certSecretRef: %w", err)
 		}
 	}
@@ -91,78 +93,88 @@ func ParseRepository(text string, insecure bool) (name.Repository, error) {
 }
 
 // credentials looks in the Secret, or else in the pull secrets of the service
-// account, for what belongs to the repository.
-func credentials(ctx context.Context, c client.Reader, refs References, repository name.Repository) (authn.AuthConfig, error) {
+// account, for what belongs to the repository, and for which other hosts they name.
+func credentials(ctx context.Context, c client.Reader, refs References, repository name.Repository) (authn.AuthConfig, []string, error) {
 	if ref := refs.SecretRef; ref != nil {
-		auth, found, err := readDockerConfig(ctx, c, refs.Namespace, ref.Name, repository)
-		if err == nil && !found {
+		auth, hosts, err := readDockerConfig(ctx, c, refs.Namespace, ref.Name, repository)
+		if errors.Is(err, errNoEntry) {
 			err = fmt.Errorf("%w: the secret %q has none for %q", ErrCredentials, ref.Name, repository.RegistryStr())
 		}
 		if err != nil {
-			return authn.AuthConfig{}, fmt.Errorf("spec.secretRef: %w", err)
+			return authn.AuthConfig{}, nil, fmt.Errorf("spec.secretRef: %w", err)
 		}
-		return auth, nil
+		return auth, hosts, nil
 	}
 	if refs.ServiceAccountName == "" {
-		return authn.AuthConfig{}, nil
+		return authn.AuthConfig{}, nil, nil
 	}
 	account := &corev1.ServiceAccount{}
 	key := client.ObjectKey{Namespace: refs.Namespace, Name: refs.ServiceAccountName}
 	if err := c.Get(ctx, key, account); err != nil {
-		return authn.AuthConfig{}, fmt.Errorf("%w: spec.serviceAccountName: %w", ErrCredentials, err)
+		return authn.AuthConfig{}, nil, fmt.Errorf("%w: spec.serviceAccountName: %w", ErrCredentials, err)
 	}
 	for _, ref := range account.ImagePullSecrets {
-		auth, found, err := readDockerConfig(ctx, c, refs.Namespace, ref.Name, repository)
+		auth, hosts, err := readDockerConfig(ctx, c, refs.Namespace, ref.Name, repository)
+		if errors.Is(err, errNoEntry) {
+			continue
+		}
 		if err != nil {
-			return authn.AuthConfig{}, fmt.Errorf("spec.serviceAccountName: the service account %q: %w", key.Name, err)
+			return authn.AuthConfig{}, nil, fmt.Errorf("spec.serviceAccountName: the service account %q: %w", key.Name, err)
 		}
-		if found {
-			return auth, nil
-		}
+		return auth, hosts, nil
 	}
-	return authn.AuthConfig{}, nil
+	return authn.AuthConfig{}, nil, nil
 }
 
-func readDockerConfig(ctx context.Context, c client.Reader, namespace, secret string, repository name.Repository) (authn.AuthConfig, bool, error) {
+// errNoEntry says that a Docker configuration is about other registries.
+var errNoEntry = errors.New("no entry for the registry")
+
+func readDockerConfig(ctx context.Context, c client.Reader, namespace, secret string, repository name.Repository) (authn.AuthConfig, []string, error) {
 	s, err := secrets.Get(ctx, c, namespace, secret)
 	if err != nil {
-		return authn.AuthConfig{}, false, fmt.Errorf("%w: %w", ErrCredentials, err)
+		return authn.AuthConfig{}, nil, fmt.Errorf("%w: %w", ErrCredentials, err)
 	}
 	config, present := s.Data[corev1.DockerConfigJsonKey]
 	if !present {
-		return authn.AuthConfig{}, false, fmt.Errorf("%w: the secret %q has no key %q; create it with `kubectl create secret docker-registry`", ErrCredentials, secret, corev1.DockerConfigJsonKey)
+		return authn.AuthConfig{}, nil, fmt.Errorf("%w: the secret %q has no key %q; create it with `kubectl create secret docker-registry`", ErrCredentials, secret, corev1.DockerConfigJsonKey)
 	}
-	auth, found, err := find(config, repository)
-	if err != nil {
-		return authn.AuthConfig{}, false, fmt.Errorf("%w: the key %q of the secret %q: %w", ErrCredentials, corev1.DockerConfigJsonKey, secret, err)
+	auth, hosts, err := find(config, repository)
+	if err != nil && !errors.Is(err, errNoEntry) {
+		return authn.AuthConfig{}, nil, fmt.Errorf("%w: the key %q of the secret %q: %w", ErrCredentials, corev1.DockerConfigJsonKey, secret, err)
 	}
-	secrets.Register(auth.Password)
-	secrets.Register(auth.IdentityToken)
-	secrets.Register(auth.RegistryToken)
-	return auth, found, nil
+	secrets.Register(auth.Password, auth.IdentityToken, auth.RegistryToken)
+	return auth, hosts, err
 }
 
 // find returns the entry of a Docker configuration that matches the repository: the
 // one with the longest path, as the kubelet does it. The format is that of
-// ~/.docker/config.json.
-func find(config []byte, repository name.Repository) (auth authn.AuthConfig, found bool, err error) {
+// ~/.docker/config.json. The other hosts that it names are returned as well, sorted.
+func find(config []byte, repository name.Repository) (auth authn.AuthConfig, others []string, err error) {
 	var file struct {
 		Auths map[string]authn.AuthConfig `json:"auths"`
 	}
 	if err := json.Unmarshal(config, &file); err != nil {
-		return auth, false, errors.New("it is no Docker configuration in JSON") // the cause could quote a password
+		return auth, nil, errors.New("it is no Docker configuration in JSON") // the cause could quote a password
 	}
 	longest := -1
 	for key, entry := range file.Auths {
 		host, prefix := splitKey(key)
-		if host != repository.RegistryStr() || len(prefix) <= longest {
+		if host != repository.RegistryStr() {
+			others = append(others, host)
+			continue
+		}
+		if len(prefix) <= longest {
 			continue
 		}
 		if prefix == "" || repository.RepositoryStr() == prefix || strings.HasPrefix(repository.RepositoryStr(), prefix+"/") {
-			auth, found, longest = entry, true, len(prefix)
+			auth, longest = entry, len(prefix)
 		}
 	}
-	return auth, found, nil
+	if longest < 0 {
+		return auth, nil, errNoEntry
+	}
+	slices.Sort(others)
+	return auth, slices.Compact(others), nil
 }
 
 // splitKey takes a key of "auths" apart: a host or URL with an optional path.
@@ -179,27 +191,16 @@ func splitKey(key string) (host, prefix string) {
 	return host, prefix
 }
 
-func (a *Access) readCertificates(ctx context.Context, c client.Reader, namespace, secret string) error {
+func readMaterial(ctx context.Context, c client.Reader, namespace, secret string) (upstream.Material, error) {
 	s, err := secrets.Get(ctx, c, namespace, secret)
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrCredentials, err)
+		return upstream.Material{}, fmt.Errorf("%w: %w", ErrCredentials, err)
 	}
-	first := func(keys ...string) []byte {
-		for _, key := range keys {
-			if len(s.Data[key]) > 0 {
-				return s.Data[key]
-			}
-		}
-		return nil
+	m, err := upstream.ReadMaterial(s)
+	if err != nil {
+		return m, fmt.Errorf("%w: %w", ErrCredentials, err)
 	}
-	a.CA, a.Cert, a.Key = first("ca.crt", "caFile"), first("tls.crt", "certFile"), first("tls.key", "keyFile")
-	if a.CA == nil && a.Cert == nil {
-		return fmt.Errorf("%w: the secret %q has neither \"ca.crt\" nor \"tls.crt\"", ErrCredentials, secret)
-	}
-	if (a.Cert == nil) != (a.Key == nil) {
-		return fmt.Errorf("%w: the secret %q has only one of \"tls.crt\" and \"tls.key\"", ErrCredentials, secret)
-	}
-	return nil
+	return m, nil
 }
 
 func readProxy(ctx context.Context, c client.Reader, namespace, secret string) (*url.URL, error) {
@@ -207,12 +208,9 @@ func readProxy(ctx context.Context, c client.Reader, namespace, secret string) (
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrCredentials, err)
 	}
-	proxy, err := url.Parse(strings.TrimSpace(string(s.Data["address"])))
-	if err != nil || proxy.Host == "" {
-		return nil, fmt.Errorf("%w: the key \"address\" of the secret %q is no URL", ErrCredentials, secret)
-	}
-	if user := string(s.Data["username"]); user != "" {
-		proxy.User = url.UserPassword(user, string(s.Data["password"]))
+	proxy, err := upstream.ReadProxy(s)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrCredentials, err)
 	}
 	return proxy, nil
 }

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"errors"
+	"slices"
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -53,17 +54,18 @@ func TestFind(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		auth, found, err := find([]byte(config), repository)
-		if err != nil || auth.Username != want || found != (want != "") {
-			t.Errorf("%q: got %q, %v, %v; want %q", image, auth.Username, found, err, want)
+		auth, _, err := find([]byte(config), repository)
+		if auth.Username != want || errors.Is(err, errNoEntry) != (want == "") || want != "" && err != nil {
+			t.Errorf("%q: got %q, %v; want %q", image, auth.Username, err, want)
 		}
 	}
 	repository, err := ParseRepository("quay.io/a/b", false)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if auth, _, err := find([]byte(config), repository); err != nil || auth != (authn.AuthConfig{IdentityToken: "t"}) {
-		t.Errorf("got %+v, %v", auth, err)
+	auth, others, err := find([]byte(config), repository)
+	if err != nil || auth != (authn.AuthConfig{IdentityToken: "t"}) || !slices.Equal(others, []string{"ghcr.io", "index.docker.io"}) {
+		t.Errorf("got %+v, %q, %v", auth, others, err)
 	}
 	if _, _, err := find([]byte(`{"auths": {"ghcr.io": {"password": s3cret}}}`), repository); err == nil || err.Error() != "it is no Docker configuration in JSON" {
 		t.Errorf("got %v", err)

@@ -12,8 +12,6 @@ package registry
 import (
 	"context"
 	"crypto/sha256"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -27,17 +25,15 @@ import (
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
+	"github.com/weirhq/weir/internal/upstream"
 )
 
 // ErrNotFound is wrapped when the registry has no such repository or tag.
 var ErrNotFound = errors.New("not found in the registry")
 
 // Busy is the error of a registry that asked to be left alone for a while.
-type Busy struct{ After time.Duration }
-
-func (b *Busy) Error() string {
-	return fmt.Sprintf("the registry asks to wait for %s (too many requests)", b.After.Round(time.Second))
-}
+type Busy = upstream.Busy
 
 const (
 	maxBody    = 32 << 20 // bytes of one answer, unless more is allowed
@@ -45,8 +41,7 @@ const (
 	maxPages   = 5_000
 	largePage  = 10_000 // what is asked for first
 	commonPage = 1_000  // what registries that refuse large pages allow
-	maxBusy    = time.Hour
-	maxKept    = 2_000 // repositories with a token; all are dropped beyond that
+	maxKept    = 2_000  // repositories with a token; all are dropped beyond that
 	userAgent  = "weir"
 )
 
@@ -57,6 +52,8 @@ type key [sha256.Size]byte
 
 // Client is safe for concurrent use. The zero value is ready.
 type Client struct {
+	patience upstream.Patience
+
 	mu     sync.Mutex
 	links  map[key]*link
 	guards map[key]*guard
@@ -93,7 +90,7 @@ func (c *Client) link(a Access) (*link, error) {
 	if a.Proxy != nil {
 		proxy = a.Proxy.String()
 	}
-	hostKey, err := identify(a.Repository.RegistryStr(), a.Repository.Scheme(), a.Insecure, a.Auth.Username, a.Auth.Password, a.Auth.IdentityToken, a.Auth.RegistryToken, a.CA, a.Cert, a.Key, proxy)
+	hostKey, err := identify(a.Repository.RegistryStr(), a.Repository.Scheme(), a.Insecure, a.Auth.Username, a.Auth.Password, a.Auth.IdentityToken, a.Auth.RegistryToken, a.TokenHosts, a.TLS, proxy)
 	if err != nil {
 		return nil, err
 	}
@@ -108,13 +105,13 @@ func (c *Client) link(a Access) (*link, error) {
 	}
 	if c.links == nil || len(c.links) >= maxKept {
 		for _, g := range c.guards {
-			g.base.CloseIdleConnections()
+			g.next.CloseIdleConnections()
 		}
 		c.links, c.guards = map[key]*link{}, map[key]*guard{}
 	}
 	g := c.guards[hostKey]
 	if g == nil {
-		if g, err = newTransport(a); err != nil {
+		if g, err = c.newGuard(a); err != nil {
 			return nil, err
 		}
 		g.id, g.pages = hex.EncodeToString(hostKey[:]), &c.pages
@@ -130,34 +127,24 @@ func identify(parts ...any) (key, error) {
 	return sha256.Sum256(text), err
 }
 
-func newTransport(a Access) (*guard, error) {
-	base := http.DefaultTransport.(*http.Transport).Clone()
-	base.MaxIdleConnsPerHost = 16
-	base.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
-	if a.CA != nil {
-		base.TLSClientConfig.RootCAs = x509.NewCertPool()
-		if !base.TLSClientConfig.RootCAs.AppendCertsFromPEM(a.CA) {
-			return nil, fmt.Errorf("%w: the CA holds no certificate in PEM", ErrCredentials)
-		}
+// newGuard returns the transport for a registry and credentials.
+func (c *Client) newGuard(a Access) (*guard, error) {
+	next, err := upstream.New(upstream.Options{
+		TLS: a.TLS, Proxy: a.Proxy, Patience: &c.patience, MaxAnswer: maxBody,
+		Who: upstream.Identify(a.Repository.RegistryStr(), a.Auth.Username, a.Auth.Password, a.Auth.IdentityToken, a.Auth.RegistryToken),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrCredentials, err)
 	}
-	if a.Cert != nil {
-		pair, err := tls.X509KeyPair(a.Cert, a.Key)
-		if err != nil {
-			return nil, fmt.Errorf("%w: the client's certificate and key: %w", ErrCredentials, err)
-		}
-		base.TLSClientConfig.Certificates = []tls.Certificate{pair}
-	}
-	if a.Proxy != nil {
-		base.Proxy = http.ProxyURL(a.Proxy)
-	}
-	return &guard{base: base, plain: a.Insecure || onThisMachine(a.Repository.RegistryStr())}, nil
+	host := a.Repository.RegistryStr()
+	return &guard{next: next, host: host, plain: a.Insecure || onThisMachine(host), tokenHosts: a.TokenHosts}, nil
 }
 
 // use returns the puller. It is made anew after a failure, because it would
 // repeat its first answer for ever.
 func (l *link) use() (*remote.Puller, error) {
-	if wait := l.transport.wait(); wait > 0 {
-		return nil, &Busy{After: wait}
+	if err := l.transport.next.Busy(l.transport.host); err != nil {
+		return nil, err
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -222,9 +209,6 @@ func (l *link) explain(err error) error {
 	l.mu.Lock()
 	l.puller = nil
 	l.mu.Unlock()
-	if wait := l.transport.wait(); wait > 0 {
-		return &Busy{After: wait}
-	}
 	e, ok := errors.AsType[*transport.Error](err)
 	switch {
 	case !ok:

@@ -80,7 +80,7 @@ func (g *guard) conditional(r *http.Request) (*http.Response, error) {
 		r = r.Clone(r.Context())
 		r.Header.Set("If-None-Match", known.tag)
 	}
-	resp, err := g.base.RoundTrip(r)
+	resp, err := g.next.RoundTrip(r)
 	if err != nil {
 		return nil, err
 	}

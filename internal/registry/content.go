@@ -13,6 +13,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"github.com/weirhq/weir/internal/upstream"
 )
 
 // ErrManifest is wrapped when a manifest cannot be used.
@@ -51,7 +53,7 @@ func (c *Client) Digest(ctx context.Context, a Access, tag string) (string, erro
 	if e, ok := errors.AsType[*transport.Error](err); ctx.Err() != nil || ok && e.StatusCode != http.StatusMethodNotAllowed {
 		return "", l.explain(err)
 	}
-	whole, getErr := puller.Get(limited(ctx, maxManifest), ref) // some answer HEAD without the header
+	whole, getErr := puller.Get(upstream.Limited(ctx, maxManifest), ref) // some answer HEAD without the header
 	if getErr != nil {
 		return "", l.explain(err)
 	}
@@ -72,7 +74,7 @@ func (c *Client) Manifest(ctx context.Context, a Access, digest string) (Manifes
 	if err != nil {
 		return Manifest{}, err
 	}
-	d, err := puller.Get(limited(ctx, maxManifest), ref)
+	d, err := puller.Get(upstream.Limited(ctx, maxManifest), ref)
 	if err != nil {
 		return Manifest{}, l.explain(err)
 	}
@@ -139,7 +141,7 @@ func (c *Client) Blob(ctx context.Context, a Access, digest string, maxBytes int
 	if err != nil {
 		return nil, err
 	}
-	layer, err := puller.Layer(limited(ctx, maxBytes), ref)
+	layer, err := puller.Layer(upstream.Limited(ctx, maxBytes), ref)
 	if err != nil {
 		return nil, l.explain(err)
 	}
@@ -173,7 +175,7 @@ func (c *Client) Referrers(ctx context.Context, a Access, digest, artifactType s
 	if err != nil {
 		return nil, err
 	}
-	index, err := remote.Referrers(ref, remote.Reuse(puller), remote.WithContext(limited(ctx, maxManifest)))
+	index, err := remote.Referrers(ref, remote.Reuse(puller), remote.WithContext(upstream.Limited(ctx, maxManifest)))
 	if err != nil {
 		return nil, l.explain(err)
 	}

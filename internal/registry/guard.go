@@ -1,30 +1,33 @@
 package registry
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
-	"strconv"
+	"net/url"
+	"slices"
 	"strings"
-	"sync"
-	"time"
+
+	"golang.org/x/net/publicsuffix"
+
+	"github.com/weirhq/weir/internal/upstream"
 )
 
 // ErrTooLarge is wrapped when an answer has more bytes than allowed.
-var ErrTooLarge = errors.New("the registry's answer has more than the allowed number of bytes")
+var ErrTooLarge = upstream.ErrTooLarge
 
-// guard bounds what answers may hold and remembers when to come back.
+// errStray is the error of a request that would take credentials elsewhere.
+var errStray = errors.New("credentials are not sent to another site")
+
+// guard decides where requests may go.
 type guard struct {
-	base  *http.Transport
-	plain bool   // HTTP without TLS is allowed
-	id    string // of the host and credential
-	pages *pages
-
-	mu    sync.Mutex
-	until time.Time
+	next       *upstream.Transport
+	host       string // of the registry
+	plain      bool   // HTTP without TLS is allowed
+	tokenHosts []string
+	id         string // of the host and credential
+	pages      *pages
 }
 
 // RoundTrip implements http.RoundTripper.
@@ -32,61 +35,43 @@ func (g *guard) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.URL.Scheme != "https" && !g.plain {
 		return nil, fmt.Errorf("%q is not asked over plain HTTP: set spec.insecure to allow it", r.URL.Host)
 	}
-	if wait := g.wait(); wait > 0 {
-		return nil, &Busy{After: wait} // also for those who were on their way when it said so
+	// We only read, so what is posted is a request for a token.
+	secret := r.Header.Get("Authorization") != "" || r.Method == http.MethodPost
+	if secret && !g.trusts(r.URL) {
+		return nil, fmt.Errorf("%w: %q asks for a login at %q: add an entry for that host to the Docker configuration if it is right", errStray, g.host, r.URL.Host)
 	}
-	trip := g.base.RoundTrip
 	if listsTags(r) {
-		trip = g.conditional
+		return g.conditional(r)
 	}
-	resp, err := trip(r)
-	if err != nil {
-		return nil, err
-	}
-	if resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode == http.StatusServiceUnavailable {
-		if after, ok := retryAfter(resp.Header.Get("Retry-After")); ok {
-			g.mu.Lock()
-			g.until = time.Now().Add(after)
-			g.mu.Unlock()
-		}
-	}
-	left := int64(maxBody) // of what explains an error
-	if resp.StatusCode < http.StatusMultipleChoices {
-		left = limitOf(r.Context())
-	}
-	resp.Body = &bounded{ReadCloser: resp.Body, left: left}
-	return resp, nil
+	return g.next.RoundTrip(r)
 }
 
-func (g *guard) wait() time.Duration {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return max(time.Until(g.until), 0)
+// trusts tells whether credentials for the registry may go to u: to the registry,
+// to the usual port of a host of the same site, or to a host that the credentials
+// name beside the registry.
+func (g *guard) trusts(u *url.URL) bool {
+	if u.Host == g.host || slices.Contains(g.tokenHosts, u.Host) {
+		return true
+	}
+	if u.Scheme != "https" || u.Port() != "" && u.Port() != "443" {
+		return false
+	}
+	own, err := site(g.host)
+	other, err2 := site(u.Host)
+	return err == nil && err2 == nil && own == other
 }
 
-// retryAfter reads the header of RFC 9110, section 10.2.3.
-func retryAfter(header string) (time.Duration, bool) {
-	if seconds, err := strconv.Atoi(header); err == nil && seconds >= 0 {
-		return min(time.Duration(min(seconds, 1<<20))*time.Second, maxBusy), true
+// site returns the part of a host's name that somebody has registered. Addresses
+// and names of one part have none.
+func site(hostport string) (string, error) {
+	host := hostport
+	if h, _, err := net.SplitHostPort(hostport); err == nil {
+		host = h
 	}
-	if at, err := http.ParseTime(header); err == nil {
-		return min(max(time.Until(at), 0), maxBusy), true
+	if net.ParseIP(strings.Trim(host, "[]")) != nil {
+		return "", errStray
 	}
-	return 0, false
-}
-
-type limitKey struct{}
-
-// limited allows the answers within ctx n bytes.
-func limited(ctx context.Context, n int64) context.Context {
-	return context.WithValue(ctx, limitKey{}, n)
-}
-
-func limitOf(ctx context.Context) int64 {
-	if n, ok := ctx.Value(limitKey{}).(int64); ok {
-		return n
-	}
-	return maxBody
+	return publicsuffix.EffectiveTLDPlusOne(strings.ToLower(host))
 }
 
 // onThisMachine tells whether a registry can be reached over the loopback
@@ -98,18 +83,4 @@ func onThisMachine(registry string) bool {
 	}
 	ip := net.ParseIP(strings.Trim(host, "[]"))
 	return host == "localhost" || ip != nil && ip.IsLoopback()
-}
-
-// bounded fails instead of reading on and on.
-type bounded struct {
-	io.ReadCloser
-	left int64
-}
-
-func (b *bounded) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	if b.left -= int64(n); b.left < 0 {
-		return 0, ErrTooLarge
-	}
-	return n, err
 }

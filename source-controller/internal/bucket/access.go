@@ -7,14 +7,15 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"strings"
 
 	"github.com/fluxcd/pkg/apis/meta"
+	corev1 "k8s.io/api/core/v1"
 
 	sourcev1 "github.com/weirhq/weir/api/source/v1"
 	"github.com/weirhq/weir/internal/cloudlogin"
 	"github.com/weirhq/weir/internal/loop"
 	"github.com/weirhq/weir/internal/secrets"
+	"github.com/weirhq/weir/internal/upstream"
 )
 
 // access is how to reach one bucket. Its fields are exported to be hashed as JSON.
@@ -22,17 +23,16 @@ type access struct {
 	Provider, Endpoint, Region, Bucket string
 	Insecure                           bool
 	Secret                             map[string][]byte // nil: spec.secretRef is not set
-	TLS                                material
-	Proxy                              *url.URL // nil: as the environment says
-	STS                                *tokenService
-	Identity                           cloudlogin.Identity // who asks when there is no Secret
+	connection
+	STS      *tokenService
+	Identity cloudlogin.Identity // who asks when there is no Secret
 }
 
 // tokenService is where to take temporary credentials from.
 type tokenService struct {
 	Provider, Endpoint string
 	Secret             map[string][]byte
-	TLS                material
+	TLS                upstream.Material
 }
 
 // maxStorages bounds the clients that are kept, and their idle connections.
@@ -80,6 +80,7 @@ func (r *Reconciler) access(ctx context.Context, b *sourcev1.Bucket) (*access, e
 	}
 	a := &access{
 		Provider: b.Spec.Provider, Endpoint: b.Spec.Endpoint, Region: b.Spec.Region, Bucket: b.Spec.BucketName, Insecure: b.Spec.Insecure,
+		connection: connection{patience: &r.patience},
 	}
 	s := secretReader{r, ctx, b.Namespace}
 	var err error
@@ -106,7 +107,9 @@ func (r *Reconciler) access(ctx context.Context, b *sourcev1.Bucket) (*access, e
 			Kind: sourcev1.BucketKind, Namespace: b.Namespace, Name: b.Name, ServiceAccount: b.Spec.ServiceAccountName, Proxy: a.Proxy,
 		}
 	}
-	return a, nil
+	who, err := json.Marshal([]any{a.Provider, a.Secret, a.STS, a.Identity.Namespace, a.Identity.ServiceAccount})
+	a.who = upstream.Identify(string(who))
+	return a, err
 }
 
 // contradiction names fields that do not go together. The API server refuses most
@@ -137,7 +140,8 @@ type secretReader struct {
 	namespace string
 }
 
-func (s secretReader) read(field string, ref *meta.LocalObjectReference) (map[string][]byte, error) {
+// get returns the Secret that the field names, or nil if it names none.
+func (s secretReader) get(field string, ref *meta.LocalObjectReference) (*corev1.Secret, error) {
 	if ref == nil {
 		return nil, nil
 	}
@@ -145,46 +149,39 @@ func (s secretReader) read(field string, ref *meta.LocalObjectReference) (map[st
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w: %w", field, errAuth, err)
 	}
+	return secret, nil
+}
+
+func (s secretReader) read(field string, ref *meta.LocalObjectReference) (map[string][]byte, error) {
+	secret, err := s.get(field, ref)
+	if err != nil || secret == nil {
+		return nil, err
+	}
 	if secret.Data == nil {
 		return map[string][]byte{}, nil
 	}
 	return secret.Data, nil
 }
 
-func (s secretReader) material(field string, ref *meta.LocalObjectReference) (m material, err error) {
-	data, err := s.read(field, ref)
-	if err != nil || data == nil {
+func (s secretReader) material(field string, ref *meta.LocalObjectReference) (m upstream.Material, err error) {
+	secret, err := s.get(field, ref)
+	if err != nil || secret == nil {
 		return m, err
 	}
-	first := func(keys ...string) []byte {
-		for _, key := range keys {
-			if len(data[key]) > 0 {
-				return data[key]
-			}
-		}
-		return nil
-	}
-	m = material{CA: first("ca.crt", "caFile"), Cert: first("tls.crt", "certFile"), Key: first("tls.key", "keyFile")}
-	switch {
-	case m.CA == nil && m.Cert == nil:
-		return m, fmt.Errorf("%s: %w: the secret has neither \"ca.crt\" nor \"tls.crt\"", field, errAuth)
-	case (m.Cert == nil) != (m.Key == nil):
-		return m, fmt.Errorf("%s: %w: the secret has only one of \"tls.crt\" and \"tls.key\"", field, errAuth)
+	if m, err = upstream.ReadMaterial(secret); err != nil {
+		return m, fmt.Errorf("%s: %w: %w", field, errAuth, err)
 	}
 	return m, nil
 }
 
 func (s secretReader) proxy(ref *meta.LocalObjectReference) (*url.URL, error) {
-	data, err := s.read("spec.proxySecretRef", ref)
-	if err != nil || data == nil {
+	secret, err := s.get("spec.proxySecretRef", ref)
+	if err != nil || secret == nil {
 		return nil, err
 	}
-	proxy, err := url.Parse(strings.TrimSpace(string(data["address"])))
-	if err != nil || proxy.Host == "" {
-		return nil, fmt.Errorf("spec.proxySecretRef: %w: the key \"address\" of the secret is no URL", errAuth)
-	}
-	if user := string(data["username"]); user != "" {
-		proxy.User = url.UserPassword(user, string(data["password"]))
+	proxy, err := upstream.ReadProxy(secret)
+	if err != nil {
+		return nil, fmt.Errorf("spec.proxySecretRef: %w: %w", errAuth, err)
 	}
 	return proxy, nil
 }

@@ -21,7 +21,7 @@ var amazon = regexp.MustCompile(`^([a-z0-9-]+\.)*(amazonaws\.com|amazonaws\.com\
 
 // newAmazon speaks to Amazon S3: with keys or with a workload identity.
 func newAmazon(a *access, logins *cloudlogin.Logins) (storage, error) {
-	client, err := newClient(a.TLS, a.Proxy)
+	client, err := a.client()
 	if err != nil {
 		return nil, fmt.Errorf("spec.certSecretRef: %w", err)
 	}

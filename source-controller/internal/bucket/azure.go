@@ -16,6 +16,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/container"
 
 	"github.com/weirhq/weir/internal/cloudlogin"
+	"github.com/weirhq/weir/internal/upstream"
 )
 
 // azureHosts are the hosts that a workload or managed identity is used with.
@@ -29,7 +30,7 @@ type blobs struct {
 // newAzure speaks to Azure Blob Storage: with what the Secret has, or with a
 // workload identity.
 func newAzure(a *access, logins *cloudlogin.Logins) (storage, error) {
-	client, err := newClient(a.TLS, a.Proxy)
+	client, err := a.client()
 	if err != nil {
 		return nil, fmt.Errorf("spec.certSecretRef: %w", err)
 	}
@@ -139,7 +140,7 @@ func blobObject(item *container.BlobItem) (o object, dir bool, err error) {
 
 func (b *blobs) open(ctx context.Context, o object, offset int64) (io.ReadCloser, error) {
 	match := azcore.ETag(o.version)
-	resp, err := b.client.NewBlobClient(o.key).DownloadStream(limited(ctx, o.size+maxAnswer), &blob.DownloadStreamOptions{
+	resp, err := b.client.NewBlobClient(o.key).DownloadStream(upstream.Limited(ctx, o.size+maxAnswer), &blob.DownloadStreamOptions{
 		Range:            blob.HTTPRange{Offset: offset},
 		AccessConditions: &blob.AccessConditions{ModifiedAccessConditions: &blob.ModifiedAccessConditions{IfMatch: &match}},
 	})

@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/weirhq/weir/internal/upstream"
 )
 
 const (
@@ -111,13 +113,13 @@ func (s *shelf) attempt(ctx context.Context, from storage, o object, w io.Writer
 
 // final tells that another attempt would end in the same way.
 func final(ctx context.Context, err error) bool {
-	if _, wait := errors.AsType[*busy](err); wait {
+	if _, wait := errors.AsType[*upstream.Busy](err); wait {
 		return true
 	}
 	if _, full := errors.AsType[*diskFailure](err); full {
 		return true
 	}
-	for _, is := range []error{errAuth, errNotFound, errChanged, errAnswer} {
+	for _, is := range []error{errAuth, errNotFound, errChanged, errAnswer, upstream.ErrTooLarge} {
 		if errors.Is(err, is) {
 			return true
 		}

@@ -9,6 +9,7 @@ import (
 	sourcev1 "github.com/weirhq/weir/api/source/v1"
 	"github.com/weirhq/weir/internal/artifact"
 	"github.com/weirhq/weir/internal/loop"
+	"github.com/weirhq/weir/internal/upstream"
 )
 
 var errTimeout = errors.New("spec.timeout")
@@ -47,8 +48,8 @@ func failure(ctx context.Context, b *sourcev1.Bucket, err error) error {
 		reason = c.reason
 		break
 	}
-	if b, ok := errors.AsType[*busy](err); ok {
-		return loop.RetryAfter(reason, max(b.after, time.Second), err)
+	if busy, ok := errors.AsType[*upstream.Busy](err); ok {
+		return loop.RetryAfter(reason, max(busy.After, time.Second), err)
 	}
 	return loop.Retry(reason, err)
 }

@@ -20,6 +20,7 @@ import (
 
 	"github.com/weirhq/weir/internal/cloudlogin"
 	"github.com/weirhq/weir/internal/secrets"
+	"github.com/weirhq/weir/internal/upstream"
 )
 
 // googleHosts are the hosts that a workload identity is used with.
@@ -40,7 +41,7 @@ type gcs struct {
 // newGoogle speaks to Google Cloud Storage: with the key of a service account or
 // with a workload identity.
 func newGoogle(a *access, logins *cloudlogin.Logins) (storage, error) {
-	client, err := newClient(a.TLS, a.Proxy)
+	client, err := a.client()
 	if err != nil {
 		return nil, fmt.Errorf("spec.certSecretRef: %w", err)
 	}
@@ -187,7 +188,7 @@ func (g *gcs) open(ctx context.Context, o object, offset int64) (io.ReadCloser, 
 		header["Range"] = fmt.Sprintf("bytes=%d-", offset)
 	}
 	q := url.Values{"alt": {"media"}, "ifGenerationMatch": {o.version}}
-	resp, err := g.get(limited(ctx, o.size+maxAnswer), g.base+"/"+url.PathEscape(o.key)+"?"+q.Encode(), header) //nolint:bodyclose // it is what is returned
+	resp, err := g.get(upstream.Limited(ctx, o.size+maxAnswer), g.base+"/"+url.PathEscape(o.key)+"?"+q.Encode(), header) //nolint:bodyclose // it is what is returned
 	if err != nil {
 		return nil, err
 	}

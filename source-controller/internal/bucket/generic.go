@@ -12,7 +12,7 @@ import (
 // newGeneric speaks to any S3 server: with keys, with credentials for which an
 // LDAP login was exchanged, or anonymously.
 func newGeneric(a *access, _ *cloudlogin.Logins) (storage, error) {
-	client, err := newClient(a.TLS, a.Proxy)
+	client, err := a.client()
 	if err != nil {
 		return nil, fmt.Errorf("spec.certSecretRef: %w", err)
 	}
@@ -54,7 +54,7 @@ func ldap(a *access) (*credentials.Credentials, error) {
 			return nil, fmt.Errorf("%w.secretRef: a secret with the key %q is needed", errSTS, key)
 		}
 	}
-	client, err := newClient(a.STS.TLS, a.Proxy)
+	client, err := connection{TLS: a.STS.TLS, Proxy: a.Proxy, who: a.who, patience: a.patience}.client()
 	if err != nil {
 		return nil, fmt.Errorf("spec.sts.certSecretRef: %w", err)
 	}

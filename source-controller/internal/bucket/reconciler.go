@@ -21,6 +21,7 @@ import (
 	"github.com/weirhq/weir/internal/events"
 	"github.com/weirhq/weir/internal/loop"
 	"github.com/weirhq/weir/internal/telemetry"
+	"github.com/weirhq/weir/internal/upstream"
 )
 
 const (
@@ -48,6 +49,8 @@ type Reconciler struct {
 	cache  *cache
 	limits limits
 	turns  chan struct{}
+
+	patience upstream.Patience
 
 	mu       sync.Mutex
 	storages map[[sha256.Size]byte]storage

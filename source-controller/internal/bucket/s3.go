@@ -10,6 +10,8 @@ import (
 
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
+
+	"github.com/weirhq/weir/internal/upstream"
 )
 
 // s3 is a bucket of a server that speaks the S3 API.
@@ -53,7 +55,7 @@ func (s *s3) open(ctx context.Context, o object, offset int64) (io.ReadCloser, e
 	if err != nil {
 		return nil, err
 	}
-	body, _, header, err := s.core.GetObject(limited(ctx, o.size+maxAnswer), s.bucket, o.key, options)
+	body, _, header, err := s.core.GetObject(upstream.Limited(ctx, o.size+maxAnswer), s.bucket, o.key, options)
 	if err != nil {
 		return nil, s3Error(err)
 	}

@@ -6,8 +6,6 @@ package chartrepo
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/url"
@@ -19,6 +17,7 @@ import (
 
 	sourcev1 "github.com/weirhq/weir/api/source/v1"
 	"github.com/weirhq/weir/internal/secrets"
+	"github.com/weirhq/weir/internal/upstream"
 )
 
 var (
@@ -32,8 +31,8 @@ var (
 type Access struct {
 	URL                *url.URL // ends with "/"
 	Username, Password string
-	PassCredentials    bool   // also to other hosts
-	CA, Cert, Key      []byte // PEM
+	PassCredentials    bool // also to other hosts
+	TLS                upstream.Material
 }
 
 // Resolve reads how to reach repo, which is of the type default. Errors name the
@@ -58,13 +57,12 @@ func Resolve(ctx context.Context, c client.Reader, repo *sourcev1.HelmRepository
 		if err != nil {
 			return a, fmt.Errorf("spec.certSecretRef: %w", err)
 		}
-		a.CA, a.Cert, a.Key = first(s, "ca.crt", "caFile"), first(s, "tls.crt", "certFile"), first(s, "tls.key", "keyFile")
-		if a.CA == nil && a.Cert == nil {
-			return a, fmt.Errorf("spec.certSecretRef: %w: the secret %q has neither \"ca.crt\" nor \"tls.crt\"", ErrCredentials, ref.Name)
+		if a.TLS, err = upstream.ReadMaterial(s); err != nil {
+			return a, fmt.Errorf("spec.certSecretRef: %w: %w", ErrCredentials, err)
 		}
 	}
-	if _, err := a.tls(); err != nil {
-		return a, err
+	if _, err := a.TLS.Config(); err != nil {
+		return a, fmt.Errorf("%w: %w", ErrCredentials, err)
 	}
 	return a, nil
 }
@@ -98,48 +96,17 @@ func secret(ctx context.Context, c client.Reader, namespace string, ref *meta.Lo
 	return s, nil
 }
 
-func first(s *corev1.Secret, keys ...string) []byte {
-	for _, key := range keys {
-		if len(s.Data[key]) > 0 {
-			return s.Data[key]
-		}
-	}
-	return nil
-}
-
 // login reads user name and password, and TLS material under its old names.
 func (a *Access) login(s *corev1.Secret) error {
 	user, hasUser := s.Data["username"]
 	word, hasWord := s.Data["password"]
 	a.Username, a.Password = string(user), string(word)
-	a.CA, a.Cert, a.Key = first(s, "caFile", "ca.crt"), first(s, "certFile", "tls.crt"), first(s, "keyFile", "tls.key")
+	a.TLS = upstream.FindMaterial(s)
 	switch {
 	case hasUser != hasWord:
 		return fmt.Errorf("%w: the secret %q has only one of \"username\" and \"password\"", ErrCredentials, s.Name)
-	case !hasUser && a.CA == nil && a.Cert == nil:
+	case !hasUser && a.TLS.Empty():
 		return fmt.Errorf("%w: the secret %q has neither \"username\" and \"password\" nor TLS material", ErrCredentials, s.Name)
 	}
 	return nil
-}
-
-// tls returns the settings for the repository's own host.
-func (a *Access) tls() (*tls.Config, error) {
-	c := &tls.Config{MinVersion: tls.VersionTLS12}
-	if a.CA != nil {
-		c.RootCAs = x509.NewCertPool()
-		if !c.RootCAs.AppendCertsFromPEM(a.CA) {
-			return nil, fmt.Errorf("%w: \"ca.crt\" has no certificate in PEM", ErrCredentials)
-		}
-	}
-	if (a.Cert == nil) != (a.Key == nil) {
-		return nil, fmt.Errorf("%w: there is only one of \"tls.crt\" and \"tls.key\"", ErrCredentials)
-	}
-	if a.Cert != nil {
-		pair, err := tls.X509KeyPair(a.Cert, a.Key)
-		if err != nil {
-			return nil, fmt.Errorf("%w: \"tls.crt\" and \"tls.key\" are no pair in PEM", ErrCredentials)
-		}
-		c.Certificates = []tls.Certificate{pair}
-	}
-	return c, nil
 }

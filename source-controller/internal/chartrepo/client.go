@@ -2,10 +2,6 @@ package chartrepo
 
 import (
 	"context"
-	"crypto/sha256"
-	"crypto/tls"
-	"crypto/x509"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -13,32 +9,33 @@ import (
 	"net/url"
 	"strconv"
 	"sync"
-	"time"
 
 	"github.com/weirhq/weir/internal/secrets"
+	"github.com/weirhq/weir/internal/upstream"
 )
 
 var (
 	// ErrNotFound is wrapped when the server has no such file.
 	ErrNotFound = errors.New("not found")
 	// ErrTooLarge is wrapped when a file has more bytes than allowed.
-	ErrTooLarge = errors.New("larger than allowed")
+	ErrTooLarge = upstream.ErrTooLarge
 )
 
 const (
 	maxRedirects = 10
-	maxClients   = 128              // kept with their connections
-	maxBusy      = 15 * time.Minute // the longest that a server may ask for
+	maxClients   = 128 // kept with their connections
+
+	maxExplanation = 1 << 20 // bytes of an answer that is no file
 )
 
 // Busy is the error of a server that asked to be left alone for a while.
-type Busy struct{ After time.Duration }
-
-func (b *Busy) Error() string { return "the server asks to come back later" }
+type Busy = upstream.Busy
 
 // Client keeps connections between calls. The zero value is ready; it is safe for
 // concurrent use.
 type Client struct {
+	patience upstream.Patience
+
 	mu      sync.Mutex
 	clients map[string]*http.Client
 }
@@ -60,7 +57,7 @@ func (c *Client) Get(ctx context.Context, a Access, target *url.URL, known State
 	if err != nil {
 		return File{}, err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, target.String(), nil)
+	req, err := http.NewRequestWithContext(upstream.Limited(ctx, limit), http.MethodGet, target.String(), nil)
 	if err != nil {
 		return File{}, fmt.Errorf("%w: %w", ErrURL, err)
 	}
@@ -87,7 +84,7 @@ func (c *Client) Get(ctx context.Context, a Access, target *url.URL, known State
 		resp.Body.Close()
 		return File{}, fmt.Errorf("%q: %w: it has %d bytes, %d are allowed", secrets.Redact(target.String()), ErrTooLarge, resp.ContentLength, limit)
 	}
-	return File{ReadCloser: &bounded{ReadCloser: resp.Body, left: limit, limit: limit}, State: state}, nil
+	return File{ReadCloser: resp.Body, State: state}, nil
 }
 
 func refusal(target *url.URL, resp *http.Response) error {
@@ -97,28 +94,28 @@ func refusal(target *url.URL, resp *http.Response) error {
 		return fmt.Errorf("%w refused: the server answers %q for %q", ErrCredentials, resp.Status, where)
 	case http.StatusNotFound, http.StatusGone:
 		return fmt.Errorf("%q: %w: the server answers %q", where, ErrNotFound, resp.Status)
-	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
-		if seconds, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && seconds >= 0 {
-			after := min(time.Duration(min(seconds, 1<<20))*time.Second, maxBusy)
-			return fmt.Errorf("the server answers %q for %q: %w", resp.Status, where, &Busy{After: after})
-		}
 	}
 	return fmt.Errorf("the server answers %q for %q", resp.Status, where)
 }
 
 // client returns the HTTP client for a.
 func (c *Client) client(a Access) (*http.Client, error) {
-	h := sha256.New()
-	fmt.Fprintf(h, "%q %q %q %q %t %q %q %q", a.URL.Scheme, a.URL.Host, a.Username, a.Password, a.PassCredentials, a.CA, a.Cert, a.Key)
-	key := hex.EncodeToString(h.Sum(nil))
+	who := upstream.Identify(a.URL.Scheme, a.URL.Host, a.Username, a.Password)
+	key := upstream.Identify(who, strconv.FormatBool(a.PassCredentials), string(a.TLS.CA), string(a.TLS.Cert), string(a.TLS.Key))
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if hc, found := c.clients[key]; found {
 		return hc, nil
 	}
-	config, err := a.tls()
+	own, err := upstream.New(upstream.Options{TLS: a.TLS, Who: who, Patience: &c.patience, MaxAnswer: maxExplanation})
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", ErrCredentials, err)
+	}
+	// Elsewhere the repository's authority is trusted beside the system's, and its
+	// certificate is not presented.
+	other, err := upstream.New(upstream.Options{TLS: upstream.Material{CA: a.TLS.CA}, BesideCA: true, Who: who, Patience: &c.patience, MaxAnswer: maxExplanation})
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrCredentials, err)
 	}
 	if c.clients == nil || len(c.clients) >= maxClients {
 		for _, old := range c.clients {
@@ -126,27 +123,9 @@ func (c *Client) client(a Access) (*http.Client, error) {
 		}
 		c.clients = map[string]*http.Client{}
 	}
-	hc := &http.Client{Transport: &split{access: a, own: transport(config), other: transport(elsewhere(a))}, CheckRedirect: redirect}
+	hc := &http.Client{Transport: &split{access: a, own: own, other: other}, CheckRedirect: redirect}
 	c.clients[key] = hc
 	return hc, nil
-}
-
-func transport(config *tls.Config) *http.Transport {
-	t := http.DefaultTransport.(*http.Transport).Clone()
-	t.TLSClientConfig, t.MaxIdleConnsPerHost, t.DisableCompression = config, 4, true
-	t.ResponseHeaderTimeout, t.MaxResponseHeaderBytes = time.Minute, 64<<10
-	return t
-}
-
-// elsewhere returns the settings for other hosts: the repository's authority is
-// trusted beside the system's, and its certificate is not presented.
-func elsewhere(a Access) *tls.Config {
-	config := &tls.Config{MinVersion: tls.VersionTLS12}
-	if pool, err := x509.SystemCertPool(); err == nil && a.CA != nil {
-		pool.AppendCertsFromPEM(a.CA)
-		config.RootCAs = pool
-	}
-	return config
 }
 
 func redirect(req *http.Request, via []*http.Request) error {
@@ -163,7 +142,7 @@ func redirect(req *http.Request, via []*http.Request) error {
 // without.
 type split struct {
 	access     Access
-	own, other *http.Transport
+	own, other *upstream.Transport
 }
 
 // RoundTrip implements http.RoundTripper.
@@ -184,22 +163,4 @@ func (s *split) RoundTrip(req *http.Request) (*http.Response, error) {
 func (s *split) CloseIdleConnections() {
 	s.own.CloseIdleConnections()
 	s.other.CloseIdleConnections()
-}
-
-// bounded ends with ErrTooLarge after left bytes.
-type bounded struct {
-	io.ReadCloser
-	left, limit int64
-}
-
-// Read implements io.Reader.
-func (b *bounded) Read(p []byte) (int, error) {
-	if int64(len(p)) > b.left+1 {
-		p = p[:b.left+1]
-	}
-	n, err := b.ReadCloser.Read(p)
-	if b.left -= int64(n); b.left < 0 {
-		return 0, fmt.Errorf("%w: %d bytes are allowed", ErrTooLarge, b.limit)
-	}
-	return n, err
 }
