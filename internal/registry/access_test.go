@@ -2,6 +2,7 @@ package registry
 
 import (
 	"errors"
+	"net/url"
 	"slices"
 	"testing"
 
@@ -81,4 +82,40 @@ func FuzzFind(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(_ *testing.T, config []byte) { _, _, _ = find(config, repository) })
+}
+
+// TestTrusts asserts to whom the credentials for a registry may go.
+func TestTrusts(t *testing.T) {
+	for _, c := range []struct {
+		host, realm string
+		named       []string
+		want        bool
+	}{
+		{"ghcr.io", "https://ghcr.io/token", nil, true},
+		{"index.docker.io", "https://auth.docker.io/token", nil, true},
+		{"registry.gitlab.com", "https://gitlab.com/jwt/auth", nil, true},
+		{"registry.example.co.uk", "https://git.example.co.uk/jwt/auth", nil, true},
+		{"registry.example.co.uk", "https://evil.co.uk/", nil, false},
+		{"org.github.io", "https://evil.github.io/token", nil, false},
+		{"ghcr.io", "https://ghcr.io.evil.com/token", nil, false},
+		{"ghcr.io", "https://ghcr.io:8443/token", nil, false},
+		{"ghcr.io", "http://ghcr.io.evil.com/token", nil, false},
+		{"index.docker.io", "http://auth.docker.io/token", nil, false},
+		{"registry.local:5000", "http://registry.local:5000/token", nil, true},
+		{"registry.local:5000", "https://registry.local:5001/token", nil, false},
+		{"registry.local:5000", "https://registry.local:5001/token", []string{"registry.local:5001"}, true},
+		{"rg.fr-par.scw.cloud", "https://api.scaleway.com/token", nil, false},
+		{"rg.fr-par.scw.cloud", "https://api.scaleway.com/token", []string{"api.scaleway.com"}, true},
+		{"registry", "https://auth/token", nil, false},
+		{"10.0.0.1:5000", "https://10.0.0.1/token", nil, false},
+		{"10.0.0.1", "https://20.0.0.1/token", nil, false},
+	} {
+		u, err := url.Parse(c.realm)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := (&guard{host: c.host, tokenHosts: c.named}).trusts(u); got != c.want {
+			t.Errorf("%s sends to %s (named %q): %v, want %v", c.host, c.realm, c.named, got, c.want)
+		}
+	}
 }

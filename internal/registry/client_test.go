@@ -26,6 +26,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"github.com/weirhq/weir/internal/registry"
+	"github.com/weirhq/weir/internal/upstream"
 )
 
 // server starts a registry behind a middleware and pushes tags of one image to it.
@@ -81,7 +82,7 @@ func TestTagsAndDigest(t *testing.T) {
 	}, "1.0.0", "1.1.0")
 	access := registry.Access{
 		Repository: repository, Auth: authn.AuthConfig{Username: "robot", Password: "correct"},
-		CA: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}),
+		TLS: upstream.Material{CA: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})},
 	}
 	c := &registry.Client{}
 	for round := range 3 {
@@ -120,7 +121,7 @@ func TestTagsAndDigest(t *testing.T) {
 		t.Errorf("got %v, want ErrCredentials", err)
 	}
 	untrusted := access
-	untrusted.CA = nil
+	untrusted.TLS = upstream.Material{}
 	if _, err := c.Tags(t.Context(), untrusted); err == nil {
 		t.Error("a certificate of an unknown authority was accepted")
 	}
@@ -222,7 +223,7 @@ func TestHostileRegistry(t *testing.T) {
 	}{
 		"sends us elsewhere": {answer(`<http://169.254.169.254/latest>; rel="next"`, `{"tags":["a"]}`), "another host"},
 		"never ends":         {answer(`</v2/org/app/tags/list?n=1>; rel="next"`, `{"tags":["a"]}`), "never ends"},
-		"endless body":       {answer("", `{"tags":["`+strings.Repeat("a", 33<<20)+`"]}`), "more than"},
+		"endless body":       {answer("", `{"tags":["`+strings.Repeat("a", 33<<20)+`"]}`), "larger than allowed"},
 		"no JSON":            {answer("", "<html>"), ""},
 	} {
 		t.Run(name, func(t *testing.T) {
