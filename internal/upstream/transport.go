@@ -20,6 +20,7 @@ var ErrTooLarge = errors.New("the answer is larger than allowed")
 const (
 	defaultAnswer = 16 << 20 // bytes
 	maxHeader     = 64 << 10 // bytes
+	maxConns      = 128      // to one host at once, by one transport
 )
 
 // Options of a Transport. The zero value is usable.
@@ -64,7 +65,7 @@ func New(o Options) (*Transport, error) {
 		Proxy: choose, TLSClientConfig: config, ForceAttemptHTTP2: true,
 		DialContext:         (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
 		TLSHandshakeTimeout: 10 * time.Second, IdleConnTimeout: 90 * time.Second,
-		MaxIdleConnsPerHost: o.Conns, MaxResponseHeaderBytes: maxHeader,
+		MaxIdleConnsPerHost: o.Conns, MaxConnsPerHost: maxConns, MaxResponseHeaderBytes: maxHeader,
 		DisableCompression: true,
 	}}
 	if t.patience == nil {

@@ -37,9 +37,10 @@ type Options struct {
 	Recorder   *events.Recorder
 	Store      *artifact.Store
 	Logins     *cloudlogin.Logins
-	CacheDir   string // keeps downloaded objects
-	CacheBytes int64  // of them, not counting what was used in the last minutes; 0 means 8 GiB
-	Pulls      int    // buckets that are downloaded and packed at once; 0 means 1
+	CacheDir   string     // keeps downloaded objects
+	CacheBytes int64      // of them, not counting what was used in the last minutes; 0 means 8 GiB
+	Pulls      int        // buckets that are downloaded and packed at once; 0 means 1
+	Bell       *loop.Bell // brings objects back whose artifact was lost; may be nil
 }
 
 // Reconciler is the loop.Worker of Buckets. Listing is waiting, so many buckets do

@@ -467,8 +467,8 @@ func TestBusy(t *testing.T) {
 		})
 	})
 	g.create("app", nil)
-	g.fails("app", sourcev1.BucketOperationFailedReason, "10m0s")
-	g.fails("app", sourcev1.BucketOperationFailedReason, "wait")
+	g.fails("app", sourcev1.BucketOperationFailedReason, "left alone")
+	g.fails("app", sourcev1.BucketOperationFailedReason, "left alone")
 	if asked != 1 {
 		t.Errorf("it was asked %d times, want 1", asked)
 	}

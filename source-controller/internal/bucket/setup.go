@@ -10,14 +10,17 @@ import (
 )
 
 // looks is how many buckets are listed at once, which is mostly waiting.
-const looks = 16
+const looks = 32
 
 // Setup registers the kind with the manager of env.
 func (r *Reconciler) Setup(env *process.Env) error {
 	o := env.Controller()
 	o.MaxConcurrentReconciles = max(o.MaxConcurrentReconciles, looks)
-	return ctrl.NewControllerManagedBy(env.Manager).
+	b := ctrl.NewControllerManagedBy(env.Manager).
 		For(&sourcev1.Bucket{}, builder.WithPredicates(loop.Triggers())).
-		WithOptions(o).
-		Complete(loop.New[*sourcev1.Bucket](env, r))
+		WithOptions(o)
+	if r.o.Bell != nil {
+		b = b.WatchesRawSource(r.o.Bell)
+	}
+	return b.Complete(loop.New[*sourcev1.Bucket](env, r))
 }

@@ -9,14 +9,17 @@ import (
 	"github.com/weirhq/weir/internal/telemetry"
 )
 
-// defaultItems is how many indexes are kept when nothing is said.
-const defaultItems = 16
+const (
+	defaultItems = 16 // indexes that are kept when nothing is said
+	readers      = 2  // indexes that are parsed at once
+)
 
 // Cache keeps indexes by the digest of their bytes. However many ask for one, it is
 // parsed once. It is safe for concurrent use.
 type Cache struct {
-	items int
-	ttl   time.Duration
+	items   int
+	ttl     time.Duration
+	reading chan struct{}
 
 	mu   sync.Mutex
 	byID map[string]*cached
@@ -38,7 +41,7 @@ func NewCache(items int, ttl time.Duration) *Cache {
 	if items <= 0 {
 		items = defaultItems
 	}
-	return &Cache{items: items, ttl: ttl, byID: map[string]*cached{}, used: list.New()}
+	return &Cache{items: items, ttl: ttl, byID: map[string]*cached{}, used: list.New(), reading: make(chan struct{}, readers)}
 }
 
 // Get returns the index with the given digest, which open reads when it is not
@@ -70,6 +73,8 @@ func (c *Cache) Get(digest string, open func() (io.ReadCloser, error)) (*Index, 
 			c.remove(entry)
 		}
 	}()
+	c.reading <- struct{}{}
+	defer func() { <-c.reading }()
 	entry.index, entry.err = read(open)
 	return entry.index, entry.err
 }

@@ -34,6 +34,7 @@ type Options struct {
 	Mirrors           *gitrepo.Pool
 	Auth              *gitauth.Reader
 	RequeueDependency time.Duration // how long to wait for an included repository at the most
+	Bell              *loop.Bell    // brings objects back whose artifact was lost; may be nil
 }
 
 // Reconciler is the loop.Worker of GitRepositories.

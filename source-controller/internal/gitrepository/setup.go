@@ -35,11 +35,14 @@ func (r *Reconciler) Setup(ctx context.Context, env *process.Env) error {
 	if err != nil {
 		return err
 	}
-	return ctrl.NewControllerManagedBy(env.Manager).
+	b := ctrl.NewControllerManagedBy(env.Manager).
 		For(&sourcev1.GitRepository{}, builder.WithPredicates(loop.Triggers())).
 		Watches(&sourcev1.GitRepository{}, handler.EnqueueRequestsFromMapFunc(r.includers), builder.WithPredicates(artifactChanged())).
-		WithOptions(env.Controller()).
-		Complete(loop.New[*sourcev1.GitRepository](env, r))
+		WithOptions(env.Controller())
+	if r.o.Bell != nil {
+		b = b.WatchesRawSource(r.o.Bell)
+	}
+	return b.Complete(loop.New[*sourcev1.GitRepository](env, r))
 }
 
 // includers returns the repositories that include obj.

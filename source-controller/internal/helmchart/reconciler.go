@@ -42,13 +42,33 @@ type Options struct {
 	Logins            *cloudlogin.Logins
 	Limits            chartfile.Limits
 	RequeueDependency time.Duration // how long to wait for a source at the most
+	Builds            int           // charts that are pulled or packaged at once; 0 means 1
+	Bell              *loop.Bell    // brings objects back whose artifact was lost; may be nil
 }
 
-// Reconciler is the loop.Worker of HelmCharts.
-type Reconciler struct{ o Options }
+// Reconciler is the loop.Worker of HelmCharts. Looking at a registry is waiting, so
+// many objects do that at once; what comes after it is work, for Options.Builds at
+// once.
+type Reconciler struct {
+	o     Options
+	turns chan struct{}
+}
 
 // New returns a Reconciler.
-func New(o Options) *Reconciler { return &Reconciler{o: o} }
+func New(o Options) *Reconciler {
+	return &Reconciler{o: o, turns: make(chan struct{}, max(1, o.Builds))}
+}
+
+// turn waits until fewer than Options.Builds charts are being made.
+func (r *Reconciler) turn(ctx context.Context) (release func(), err error) {
+	loop.Progress(ctx, "waiting to make the chart")
+	select {
+	case r.turns <- struct{}{}:
+		return func() { <-r.turns }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
 
 // build is a chart to publish.
 type build struct {

@@ -34,9 +34,7 @@ type place struct {
 
 // fromRegistry takes the chart from a registry.
 func (r *Reconciler) fromRegistry(ctx context.Context, obj *sourcev1.HelmChart, repo *sourcev1.HelmRepository) (*build, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, repo.GetTimeout(), errTimeout)
-	defer cancel()
-	p, err := r.locate(ctx, obj, repo, obj.Spec.Chart, obj.Spec.Version)
+	p, err := r.look(ctx, obj, repo)
 	if err != nil {
 		return nil, err
 	}
@@ -47,6 +45,13 @@ func (r *Reconciler) fromRegistry(ctx context.Context, obj *sourcev1.HelmChart, 
 	if current(obj, b) {
 		return keep(obj, b.source), nil
 	}
+	release, err := r.turn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	ctx, cancel := context.WithTimeoutCause(ctx, repo.GetTimeout(), errTimeout)
+	defer cancel()
 	loop.Progress(ctx, fmt.Sprintf("pulling '%s' chart with version '%s'", b.name, b.version))
 	digest, err := r.o.Registry.Digest(ctx, p.access, p.tag)
 	if err != nil {
@@ -60,6 +65,17 @@ func (r *Reconciler) fromRegistry(ctx context.Context, obj *sourcev1.HelmChart, 
 		return nil, err
 	}
 	return b, r.finish(ctx, obj, b, p.version, data)
+}
+
+// look is locate for the chart of obj, within the timeout of its source.
+func (r *Reconciler) look(ctx context.Context, obj *sourcev1.HelmChart, repo *sourcev1.HelmRepository) (place, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, repo.GetTimeout(), errTimeout)
+	defer cancel()
+	p, err := r.locate(ctx, obj, repo, obj.Spec.Chart, obj.Spec.Version)
+	if err != nil {
+		return p, failure(ctx, err)
+	}
+	return p, nil
 }
 
 // locate finds the version of a chart: an exact one without asking, the highest of

@@ -22,8 +22,6 @@ import (
 
 // fromIndex takes the chart from a Helm repository with an index.
 func (r *Reconciler) fromIndex(ctx context.Context, obj *sourcev1.HelmChart, repo *sourcev1.HelmRepository) (*build, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, repo.GetTimeout(), errTimeout)
-	defer cancel()
 	version, err := r.find(repo, obj.Spec.Chart, obj.Spec.Version)
 	if err != nil {
 		return nil, err
@@ -35,6 +33,13 @@ func (r *Reconciler) fromIndex(ctx context.Context, obj *sourcev1.HelmChart, rep
 	if current(obj, b) {
 		return keep(obj, b.source), nil
 	}
+	release, err := r.turn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	ctx, cancel := context.WithTimeoutCause(ctx, repo.GetTimeout(), errTimeout)
+	defer cancel()
 	loop.Progress(ctx, fmt.Sprintf("pulling '%s' chart with version '%s'", b.name, b.version))
 	data, err := r.download(ctx, repo, version)
 	if err != nil {

@@ -19,6 +19,10 @@ import (
 // sourceIndex finds charts by "<kind>/<name>" of their source.
 const sourceIndex = "spec.sourceRef"
 
+// looks is how many charts are looked for at once, which is waiting for a registry
+// or cheap.
+const looks = 128
+
 // Setup registers the kind with the manager of env. A chart is looked at when it
 // changes, and when its source has a new artifact.
 func (r *Reconciler) Setup(ctx context.Context, env *process.Env) error {
@@ -33,7 +37,12 @@ func (r *Reconciler) Setup(ctx context.Context, env *process.Env) error {
 	for _, kind := range []string{sourcev1.HelmRepositoryKind, sourcev1.GitRepositoryKind, sourcev1.BucketKind} {
 		b = b.Watches(newSource(kind), handler.EnqueueRequestsFromMapFunc(r.charts(kind)), builder.WithPredicates(sourceChanged()))
 	}
-	return b.WithOptions(env.Controller()).Complete(loop.New[*sourcev1.HelmChart](env, r))
+	if r.o.Bell != nil {
+		b = b.WatchesRawSource(r.o.Bell)
+	}
+	o := env.Controller()
+	o.MaxConcurrentReconciles = max(o.MaxConcurrentReconciles, looks)
+	return b.WithOptions(o).Complete(loop.New[*sourcev1.HelmChart](env, r))
 }
 
 // charts returns a function that finds the charts of a source of the kind.

@@ -26,6 +26,11 @@ func (r *Reconciler) fromTree(ctx context.Context, obj *sourcev1.HelmChart, a *m
 	if settled(obj) && obj.Status.ObservedSourceArtifactRevision == a.Revision {
 		return keep(obj, a.Revision), nil
 	}
+	release, err := r.turn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
 	t, err := r.o.Fetcher.Load(ctx, a.Digest, func() (io.ReadCloser, error) { return r.o.Store.Open(a) })
 	if err != nil {
 		return nil, loop.Wait(sourcev1.NoSourceArtifactReason, r.o.RequeueDependency, fmt.Errorf("spec.sourceRef: the artifact cannot be read: %w", err))

@@ -39,12 +39,17 @@ type Options struct {
 	Store    *artifact.Store
 	HTTP     *chartrepo.Client
 	Indexes  *chartindex.Cache
-	MaxIndex int64 // bytes; 0 means DefaultMaxIndex
+	MaxIndex int64      // bytes; 0 means DefaultMaxIndex
+	Reads    int        // indexes that are read and parsed at once; 0 means 1
+	Bell     *loop.Bell // brings objects back whose artifact was lost; may be nil
 }
 
-// Reconciler is the loop.Worker of HelmRepositories.
+// Reconciler is the loop.Worker of HelmRepositories. Asking for an index is waiting,
+// so many objects do that at once; reading and parsing one is work, for
+// Options.Reads at once.
 type Reconciler struct {
-	o Options
+	o     Options
+	turns chan struct{}
 
 	mu    sync.Mutex
 	known map[types.UID]answer
@@ -63,7 +68,7 @@ func New(o Options) *Reconciler {
 	if o.MaxIndex <= 0 {
 		o.MaxIndex = DefaultMaxIndex
 	}
-	return &Reconciler{o: o, known: map[types.UID]answer{}}
+	return &Reconciler{o: o, turns: make(chan struct{}, max(1, o.Reads)), known: map[types.UID]answer{}}
 }
 
 // Reconcile publishes the index.
@@ -73,15 +78,20 @@ func (r *Reconciler) Reconcile(ctx context.Context, repo *sourcev1.HelmRepositor
 	if err := supported(&repo.Spec); err != nil {
 		return loop.Done{}, err
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, repo.GetTimeout(), errTimeout)
-	defer cancel()
 	access, err := chartrepo.Resolve(ctx, r.o.Client, repo)
 	if err != nil {
 		return loop.Done{}, failure(ctx, repo, err)
 	}
 	telemetry.Enter(ctx, telemetry.Fetch)
-	if err := r.fetch(ctx, repo, access); err != nil {
-		return loop.Done{}, failure(ctx, repo, err)
+	held, err := r.attempt(ctx, repo, access, false)
+	if err == nil && !held {
+		err = r.whenFree(ctx, func() error {
+			_, err := r.attempt(ctx, repo, access, true)
+			return err
+		})
+	}
+	if err != nil {
+		return loop.Done{}, err
 	}
 	if !before.HasRevision(repo.Status.Artifact.Revision) {
 		r.collect(repo, before)
@@ -119,22 +129,59 @@ func (r *Reconciler) checkStorage(repo *sourcev1.HelmRepository) {
 	}
 }
 
-// fetch asks for the index and publishes it when it is another one.
-func (r *Reconciler) fetch(ctx context.Context, repo *sourcev1.HelmRepository, access chartrepo.Access) error {
+// whenFree runs fn when it is its turn.
+func (r *Reconciler) whenFree(ctx context.Context, fn func() error) error {
+	loop.Progress(ctx, "waiting to read the index")
+	select {
+	case r.turns <- struct{}{}:
+		defer func() { <-r.turns }()
+		return fn()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// attempt asks for the index and publishes it when it is another one. Without a
+// turn it takes one; it returns false, and nothing is done, when there is none.
+func (r *Reconciler) attempt(ctx context.Context, repo *sourcev1.HelmRepository, access chartrepo.Access, turn bool) (bool, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, repo.GetTimeout(), errTimeout)
+	defer cancel()
+	file, err := r.ask(ctx, repo, access)
+	if err != nil {
+		return true, failure(ctx, repo, fmt.Errorf("fetching the index: %w", err))
+	}
+	if file.ReadCloser == nil {
+		return true, nil
+	}
+	defer file.Close()
+	if !turn {
+		select {
+		case r.turns <- struct{}{}:
+			defer func() { <-r.turns }()
+		default:
+			return false, nil
+		}
+	}
+	if err := r.publish(ctx, repo, file); err != nil {
+		return true, failure(ctx, repo, err)
+	}
+	return true, nil
+}
+
+// ask asks whether there is another index than the published one.
+func (r *Reconciler) ask(ctx context.Context, repo *sourcev1.HelmRepository, access chartrepo.Access) (chartrepo.File, error) {
 	r.mu.Lock()
 	known := r.known[repo.UID]
 	r.mu.Unlock()
 	if known.generation != repo.Generation || !repo.Status.Artifact.HasRevision(known.revision) {
 		known = answer{}
 	}
-	file, err := r.o.HTTP.Get(ctx, access, access.URL.ResolveReference(&url.URL{Path: "index.yaml", RawQuery: access.URL.RawQuery}), known.state, r.o.MaxIndex)
-	if err != nil {
-		return fmt.Errorf("fetching the index: %w", err)
-	}
-	if file.ReadCloser == nil {
-		return nil
-	}
-	defer file.Close()
+	target := access.URL.ResolveReference(&url.URL{Path: "index.yaml", RawQuery: access.URL.RawQuery})
+	return r.o.HTTP.Get(ctx, access, target, known.state, r.o.MaxIndex)
+}
+
+// publish reads the index, gives the archive its name and says so in status.
+func (r *Reconciler) publish(ctx context.Context, repo *sourcev1.HelmRepository, file chartrepo.File) error {
 	revision, index, blob, err := r.read(ctx, file)
 	if err != nil {
 		return fmt.Errorf("fetching the index: %w", err)

@@ -279,7 +279,7 @@ func TestFailures(t *testing.T) {
 		"busy": {serve: func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Retry-After", "7")
 			w.WriteHeader(http.StatusTooManyRequests)
-		}, reason: "IndexationFailed", text: "429"},
+		}, reason: "IndexationFailed", text: "left alone"},
 		"page":    {serve: func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<html>login</html>") }, reason: "IndexationFailed", text: "index"},
 		"endless": {serve: endless, reason: "IndexationFailed", text: "larger than allowed"},
 		"cut": {serve: func(w http.ResponseWriter, _ *http.Request) {

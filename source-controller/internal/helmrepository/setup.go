@@ -15,12 +15,21 @@ import (
 	"github.com/weirhq/weir/internal/process"
 )
 
+// looks is how many repositories are asked at once: a thousand of them at an
+// interval of a minute and 200 ms each keep four busy, and the rest is for slow ones.
+const looks = 128
+
 // Setup registers the kind with the manager of env.
 func (r *Reconciler) Setup(env *process.Env) error {
-	return ctrl.NewControllerManagedBy(env.Manager).
+	o := env.Controller()
+	o.MaxConcurrentReconciles = max(o.MaxConcurrentReconciles, looks)
+	b := ctrl.NewControllerManagedBy(env.Manager).
 		For(&sourcev1.HelmRepository{}, builder.WithPredicates(loop.Triggers())).
-		WithOptions(env.Controller()).
-		Complete(r.entry(env))
+		WithOptions(o)
+	if r.o.Bell != nil {
+		b = b.WatchesRawSource(r.o.Bell)
+	}
+	return b.Complete(r.entry(env))
 }
 
 // door keeps repositories of the type oci away from the loop: they are static.

@@ -36,7 +36,8 @@ type Options struct {
 	Registry *registry.Client
 	Public   *signature.Public // the trusted root of keyless signatures that name none
 	Logins   *cloudlogin.Logins
-	Pulls    int // objects that are verified, pulled and packed at once; 0 means 1
+	Pulls    int        // objects that are verified, pulled and packed at once; 0 means 1
+	Bell     *loop.Bell // brings objects back whose artifact was lost; may be nil
 }
 
 // Reconciler is the loop.Worker of OCIRepositories. Looking at a registry is waiting,
