@@ -15,8 +15,8 @@ import (
 // newClient returns the HTTP client of all fetches. Its transport follows the
 // proxy settings of the environment and keeps connections to the few hosts there
 // are. Bodies are not decompressed: the digest is of the bytes as they are served.
-func newClient() *http.Client {
-	return &http.Client{Transport: &http.Transport{
+func newClient(identity *Identity) *http.Client {
+	return &http.Client{Transport: &bearer{identity, &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
 		DialContext:           (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
 		TLSHandshakeTimeout:   10 * time.Second,
@@ -24,7 +24,7 @@ func newClient() *http.Client {
 		IdleConnTimeout:       90 * time.Second,
 		MaxIdleConnsPerHost:   8,
 		DisableCompression:    true,
-	}}
+	}}}
 }
 
 // backOff doubles from 250 ms to 10 s, with a jitter of half of it.

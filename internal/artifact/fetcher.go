@@ -32,6 +32,8 @@ type FetcherOptions struct {
 	CacheItems   int    // artifacts kept, each of which costs an open file; 0 means 256
 	Retries      int    // after the first try, on connection errors, 429 and 5xx; 0 means none
 	HostOverride string // host[:port] to ask instead of the one in the URL; for programs outside of the cluster
+
+	Identity *Identity // shown to the hosts that it is for; nil for none
 }
 
 // Fetcher downloads, verifies and unpacks artifacts, each digest once, however
@@ -73,7 +75,7 @@ func NewFetcher(o FetcherOptions) (*Fetcher, error) {
 	sweep(o.Dir)
 	return &Fetcher{
 		o:       o,
-		client:  newClient(),
+		client:  newClient(o.Identity),
 		cache:   cache{limit: o.CacheBytes, maxItems: o.CacheItems, items: map[string]*item{}},
 		pause:   backOff,
 		flights: map[string]*flight{},

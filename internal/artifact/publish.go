@@ -22,6 +22,9 @@ type Object struct {
 	Kind, Namespace, Name string // Kind in any case
 }
 
+// Is tells whether both mean the same object.
+func (o Object) Is(other Object) bool { return o.folder() == other.folder() }
+
 func (o Object) folder() string {
 	return path.Join(strings.ToLower(o.Kind), o.Namespace, o.Name)
 }
@@ -48,9 +51,7 @@ func (s *Store) Publish(p Publication, b Blob) (*meta.Artifact, error) {
 	if err := s.expose(name, d); err != nil {
 		return nil, err
 	}
-	s.mu.Lock()
-	delete(s.pins, b.Digest)
-	s.mu.Unlock()
+	s.unpin(b.Digest)
 	return &meta.Artifact{
 		Path:           name,
 		URL:            s.URL(name),
@@ -62,6 +63,13 @@ func (s *Store) Publish(p Publication, b Blob) (*meta.Artifact, error) {
 	}, nil
 }
 
+// unpin tells that an archive is published, or will not be.
+func (s *Store) unpin(sum string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.pins, sum)
+}
+
 // URL returns where the artifact at path is served.
 func (s *Store) URL(path string) string { return "http://" + s.o.Host + "/" + path }
 
@@ -70,7 +78,7 @@ func (s *Store) expose(name string, d digest.Digest) error {
 	s.names.Lock()
 	defer s.names.Unlock()
 	before, _ := os.ReadFile(s.at(recordFolder, name))
-	if err := s.link(s.blobPath(d), s.at(name)); err != nil {
+	if err := s.name(d, s.at(name)); err != nil {
 		return err
 	}
 	if err := s.writeFile(s.at(recordFolder, name), []byte(d.String())); err != nil {
@@ -78,6 +86,23 @@ func (s *Store) expose(name string, d digest.Digest) error {
 	}
 	if old, err := parseDigest(string(before)); err == nil && old != d {
 		s.drop(old) // it may have had this name only
+	}
+	return nil
+}
+
+// name makes path another name of the archive d. That changes the file's state, and
+// nothing in it: what was hashed need not be hashed again.
+func (s *Store) name(d digest.Digest, path string) error {
+	info, err := os.Lstat(s.blobPath(d))
+	if err != nil {
+		return storageError("link the archive", err)
+	}
+	known := s.trusts(info, d)
+	if err := s.link(s.blobPath(d), path); err != nil {
+		return err
+	}
+	if now, err := os.Lstat(s.blobPath(d)); err == nil && known && os.SameFile(info, now) && now.ModTime().Equal(info.ModTime()) {
+		s.trust(now, d)
 	}
 	return nil
 }

@@ -56,12 +56,19 @@ type Store struct {
 	mu       sync.Mutex
 	packs    map[string]Blob      // by pack key
 	pins     map[string]time.Time // digests of blobs that are not published yet
-	verified map[identity]string  // files whose bytes were hashed, and their digest
+	verified map[int64]hashed     // files whose bytes were hashed, by inode
 }
 
-// identity tells whether a file may have changed since it was hashed.
-type identity struct {
-	inode, size, modified int64
+// state tells whether a file may have changed since it was hashed. The time of
+// modification can be set to what it was; that of the last change cannot.
+type state struct {
+	inode, size, modified, changed int64
+}
+
+// hashed is a file with its digest.
+type hashed struct {
+	state
+	digest string
 }
 
 // NewStore opens the store in o.Dir and removes what a crash has left there.
@@ -77,7 +84,7 @@ func NewStore(o StoreOptions) (*Store, error) {
 	o.RetentionRecords = orDefault(o.RetentionRecords, 2)
 	o.MaxBytes = orDefault(o.MaxBytes, 1<<30)
 	o.MaxFiles = orDefault(o.MaxFiles, 200_000)
-	s := &Store{o: o, algorithm: algorithm, packs: map[string]Blob{}, pins: map[string]time.Time{}, verified: map[identity]string{}}
+	s := &Store{o: o, algorithm: algorithm, packs: map[string]Blob{}, pins: map[string]time.Time{}, verified: map[int64]hashed{}}
 	if err := os.RemoveAll(s.at(tempFolder)); err != nil {
 		return nil, storageError("clear the temporary files", err)
 	}
@@ -181,8 +188,8 @@ func (s *Store) keep(f *os.File, b Blob, list []member, key string) error {
 	if err != nil {
 		return storageError("write the archive", err)
 	}
+	s.trust(info, d)
 	s.mu.Lock()
-	s.verified[identify(info)] = b.Digest
 	if key != "" {
 		s.packs[key] = Blob{Digest: b.Digest, Size: b.Size}
 	}
@@ -213,23 +220,20 @@ func (s *Store) drop(d digest.Digest) {
 		}
 	}
 	if err == nil {
-		delete(s.verified, identify(info))
+		delete(s.verified, stateOf(info).inode)
 	}
 	os.Remove(s.blobPath(d))
 	os.Remove(s.blobPath(d) + membersSuffix)
 }
 
 // matches returns ErrDigest unless the bytes of f have the digest want. A file is
-// hashed when it is first seen, and again when its size, time or inode changed.
+// hashed when it is first seen, and again when its size, times or inode changed.
 func (s *Store) matches(f *os.File, want digest.Digest) error {
 	info, err := f.Stat()
 	if err != nil {
 		return storageError("look at an archive", err)
 	}
-	s.mu.Lock()
-	known, ok := s.verified[identify(info)]
-	s.mu.Unlock()
-	if ok && known == want.String() {
+	if s.trusts(info, want) {
 		return nil
 	}
 	if !info.Mode().IsRegular() {
@@ -238,18 +242,33 @@ func (s *Store) matches(f *os.File, want digest.Digest) error {
 	if err := verify(f, want); err != nil {
 		return err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.verified[identify(info)] = want.String()
+	s.trust(info, want)
 	return nil
 }
 
-func identify(info fs.FileInfo) identity {
-	id := identity{size: info.Size(), modified: info.ModTime().UnixNano()}
+// trusts tells whether the file was hashed as it is.
+func (s *Store) trusts(info fs.FileInfo, d digest.Digest) bool {
+	now := stateOf(info)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	known, ok := s.verified[now.inode]
+	return ok && known.state == now && known.digest == d.String()
+}
+
+// trust notes that the file, as it is, has the digest.
+func (s *Store) trust(info fs.FileInfo, d digest.Digest) {
+	now := stateOf(info)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.verified[now.inode] = hashed{now, d.String()}
+}
+
+func stateOf(info fs.FileInfo) state {
+	out := state{size: info.Size(), modified: info.ModTime().UnixNano()}
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {
-		id.inode = int64(st.Ino)
+		out.inode, out.changed = int64(st.Ino), changed(st)
 	}
-	return id
+	return out
 }
 
 func links(info fs.FileInfo) uint64 {
