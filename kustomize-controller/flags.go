@@ -65,6 +65,8 @@ type options struct {
 	pruneGuard       string
 	deletionOrder    string
 	tokens           cache.TokenFlags
+	tokenFile        string
+	tokenHosts       []string
 }
 
 func (o *options) bind(fs *pflag.FlagSet) {
@@ -85,6 +87,8 @@ func (o *options) bind(fs *pflag.FlagSet) {
 	fs.StringVar(&o.pruneGuard, "default-prune-guard", "off", "Which deletions are held back until they are approved, for Kustomizations without the annotation weir.dev/prune-guard: off, empty, or a share such as 50%.")
 	fs.StringVar(&o.deletionOrder, "default-deletion-order", "any", "Whether a Kustomization is deleted after those that depend on it and are deleted as well, for Kustomizations without the annotation weir.dev/deletion-order: any, or dependents-first.")
 	o.tokens.BindFlags(fs, 100)
+	fs.StringVar(&o.tokenFile, "artifact-token-file", "", "A file with the token that is shown to the hosts of --artifact-token-hosts when artifacts are downloaded; read again when it changes.")
+	fs.StringSliceVar(&o.tokenHosts, "artifact-token-hosts", nil, "The hosts, as host[:port] in the URLs of artifacts, that are shown the token of --artifact-token-file.")
 	fs.StringVar(&o.cache, "cache-path", filepath.Join(os.TempDir(), "kustomize-controller"), "The folder for downloaded artifacts. It may be emptied at any time.")
 }
 

@@ -50,8 +50,12 @@ func (o *options) setup(ctx context.Context, env *process.Env) error {
 	if err != nil {
 		return fmt.Errorf("--default-prune-guard: %w", err)
 	}
+	identity, err := artifact.NewIdentity(o.tokenFile, o.tokenHosts)
+	if err != nil {
+		return fmt.Errorf("--artifact-token-file and --artifact-token-hosts: %w", err)
+	}
 	fetcher, err := artifact.NewFetcher(artifact.FetcherOptions{
-		Dir: o.cache, Retries: o.httpRetry, HostOverride: os.Getenv("SOURCE_CONTROLLER_LOCALHOST"),
+		Dir: o.cache, Retries: o.httpRetry, HostOverride: os.Getenv("SOURCE_CONTROLLER_LOCALHOST"), Identity: identity,
 	})
 	if err != nil {
 		return err
