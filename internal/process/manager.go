@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/leaderelection/resourcelock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -55,6 +56,11 @@ func (o *options) manager(p *Program, scheme *runtime.Scheme, state http.Handler
 	// The API server warns of the finalizer's name, which the wire API fixes,
 	// in each answer to a claim.
 	cfg.WarningHandler = rest.NoWarnings{}
+	election := leaderelection.GenerateID(p.Name+"-leader-election", shard(o.watch)...)
+	lock, err := o.lock(cfg, namespace, election)
+	if err != nil {
+		return nil, err
+	}
 	mgr, err := ctrl.NewManager(cfg, ctrl.Options{
 		Scheme:                        scheme,
 		Metrics:                       server.Options{BindAddress: o.metricsAddr, ExtraHandlers: extra},
@@ -63,11 +69,13 @@ func (o *options) manager(p *Program, scheme *runtime.Scheme, state http.Handler
 		LeaderElectionReleaseOnCancel: o.election.ReleaseOnCancel,
 		LeaseDuration:                 &o.election.LeaseDuration,
 		RenewDeadline:                 &o.election.RenewDeadline,
-		RetryPeriod:                   &o.election.RetryPeriod,
-		LeaderElectionID:              leaderelection.GenerateID(p.Name+"-leader-election", shard(o.watch)...),
+		RetryPeriod:                   new(min(standbyLook, o.election.RetryPeriod)), // lease slows renewals down
+		LeaderElectionID:              election,
 		LeaderElectionNamespace:       namespace,
-		GracefulShutdownTimeout:       &grace,
-		Controller:                    config.Controller{RecoverPanic: &recoverPanic},
+
+		LeaderElectionResourceLockInterface: lock,
+		GracefulShutdownTimeout:             &grace,
+		Controller:                          config.Controller{RecoverPanic: &recoverPanic},
 		Cache: cache.Options{
 			ByObject:          byObject,
 			DefaultNamespaces: namespaces,
@@ -89,6 +97,21 @@ func (o *options) manager(p *Program, scheme *runtime.Scheme, state http.Handler
 		}
 	}
 	return mgr, nil
+}
+
+// lock returns the lock of the leader election and puts a fence into cfg that
+// listens to it. It is nil, for the manager to make one, when there is no election,
+// or when the manager is to find out the namespace, or to say that it cannot.
+func (o *options) lock(cfg *rest.Config, namespace, id string) (resourcelock.Interface, error) {
+	if !o.election.Enable || namespace == "" {
+		return nil, nil
+	}
+	l, err := newLease(cfg, namespace, id, o.election)
+	if err != nil {
+		return nil, err
+	}
+	cfg.Wrap(func(next http.RoundTripper) http.RoundTripper { return &fence{l, next} })
+	return l, nil
 }
 
 // shard tells apart the leaders of several instances that share the work by
