@@ -13,8 +13,9 @@ import (
 	"github.com/go-logr/logr"
 )
 
-// grace is how long downloads may go on after the process was told to stop.
-const grace = 5 * time.Second
+// grace is how long downloads may go on after the process was told to stop. The next
+// leader waits for it, and who downloads tries again.
+const grace = 2 * time.Second
 
 // Server is a manager.Runnable.
 type Server struct {
@@ -37,7 +38,7 @@ func New(addr string, handler http.Handler, log logr.Logger) *Server {
 func (s *Server) NeedLeaderElection() bool { return false }
 
 // Start serves until ctx ends, and returns when the downloads of that moment are
-// done, or are cut off after five seconds. It is an error if the address cannot be had.
+// done, or are cut off after two seconds. It is an error if the address cannot be had.
 func (s *Server) Start(ctx context.Context) error {
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.addr)
 	if err != nil {
