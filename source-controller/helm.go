@@ -7,8 +7,10 @@ import (
 	"github.com/spf13/pflag"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
+	sourcev1 "github.com/weirhq/weir/api/source/v1"
 	"github.com/weirhq/weir/internal/artifact"
 	"github.com/weirhq/weir/internal/cloudlogin"
+	"github.com/weirhq/weir/internal/loop"
 	"github.com/weirhq/weir/internal/process"
 	"github.com/weirhq/weir/internal/registry"
 	"github.com/weirhq/weir/source-controller/internal/chartfile"
@@ -37,7 +39,7 @@ func (o *helmOptions) bind(fs *pflag.FlagSet) {
 }
 
 // setup registers the kinds of Helm.
-func (o *helmOptions) setup(ctx context.Context, env *process.Env, store *artifact.Store, fetcher *artifact.Fetcher, logins *cloudlogin.Logins) error {
+func (o *helmOptions) setup(ctx context.Context, env *process.Env, store *artifact.Store, fetcher *artifact.Fetcher, logins *cloudlogin.Logins, bells map[string]*loop.Bell) error {
 	indexes, web := chartindex.NewCache(o.cacheItems, o.cacheTTL), &chartrepo.Client{}
 	env.State.Add("helmIndexes", func() any { return indexes.State() })
 	if err := env.Manager.Add(o.purge(indexes)); err != nil {
@@ -45,6 +47,7 @@ func (o *helmOptions) setup(ctx context.Context, env *process.Env, store *artifa
 	}
 	err := helmrepository.New(helmrepository.Options{
 		Client: env.Manager.GetAPIReader(), Recorder: env.Recorder, Store: store, HTTP: web, Indexes: indexes, MaxIndex: o.indexMax,
+		Reads: env.Concurrent, Bell: bells[sourcev1.HelmRepositoryKind],
 	}).Setup(env)
 	if err != nil {
 		return err
@@ -52,7 +55,7 @@ func (o *helmOptions) setup(ctx context.Context, env *process.Env, store *artifa
 	return helmchart.New(helmchart.Options{
 		Client: env.Manager.GetClient(), Live: env.Manager.GetAPIReader(), Recorder: env.Recorder, Store: store, Fetcher: fetcher,
 		HTTP: web, Indexes: indexes, Registry: &registry.Client{}, Public: &signature.Public{}, Logins: logins, Limits: o.charts,
-		RequeueDependency: env.RequeueDependency,
+		RequeueDependency: env.RequeueDependency, Builds: env.Concurrent, Bell: bells[sourcev1.HelmChartKind],
 	}).Setup(ctx, env)
 }
 

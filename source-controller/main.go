@@ -4,6 +4,8 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -11,6 +13,7 @@ import (
 
 	"github.com/spf13/pflag"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	sourcev1 "github.com/weirhq/weir/api/source/v1"
@@ -19,18 +22,23 @@ import (
 	"github.com/weirhq/weir/internal/gitauth"
 	"github.com/weirhq/weir/internal/githubapp"
 	"github.com/weirhq/weir/internal/gitrepo"
+	"github.com/weirhq/weir/internal/loop"
 	"github.com/weirhq/weir/internal/process"
 	"github.com/weirhq/weir/internal/registry"
 	"github.com/weirhq/weir/source-controller/internal/bucket"
 	"github.com/weirhq/weir/source-controller/internal/fileserver"
 	"github.com/weirhq/weir/source-controller/internal/gitrepository"
 	"github.com/weirhq/weir/source-controller/internal/ocirepository"
+	"github.com/weirhq/weir/source-controller/internal/replica"
 	"github.com/weirhq/weir/source-controller/internal/signature"
 )
 
 // options are the flags of this program.
 type options struct {
 	storagePath, storageAddr, storageAdvAddr string
+	storageAuth                              bool
+	peers                                    []string
+	tokenFile                                string
 	retentionTTL                             time.Duration
 	retentionRecords                         int
 	digestAlgo                               string
@@ -43,6 +51,9 @@ func (o *options) bind(fs *pflag.FlagSet) {
 	fs.StringVar(&o.storagePath, "storage-path", environment("STORAGE_PATH", "/data"), "The folder of the artifacts.")
 	fs.StringVar(&o.storageAddr, "storage-addr", environment("STORAGE_ADDRESS", ":9090"), "The address of the artifact file server.")
 	fs.StringVar(&o.storageAdvAddr, "storage-adv-addr", os.Getenv("STORAGE_ADV_ADDR"), "The host[:port] of the file server in the URLs of artifacts; by default the host's name and the port of --storage-addr.")
+	fs.BoolVar(&o.storageAuth, "storage-auth", false, "Serve artifacts only to who shows a token for the audience weir-artifacts of a service account that may get the subresource artifact of the source.")
+	fs.StringSliceVar(&o.peers, "storage-peers", nil, "The file servers of all replicas, as host:port, from which those that do not lead copy artifacts; a name stands for all its addresses.")
+	fs.StringVar(&o.tokenFile, "artifact-token-file", "", "A file with the token that is shown to the other replicas; needed with --storage-auth and --storage-peers.")
 	fs.DurationVar(&o.retentionTTL, "artifact-retention-ttl", time.Minute, "How long an artifact stays after a newer one was stored.")
 	fs.IntVar(&o.retentionRecords, "artifact-retention-records", 2, "How many artifacts of an object stay in any case.")
 	fs.StringVar(&o.digestAlgo, "artifact-digest-algo", "sha256", "The digest algorithm of artifacts: sha1, sha256, sha384, sha512 or blake3.")
@@ -66,7 +77,7 @@ func main() {
 		Concurrent:  2,
 		AddToScheme: []func(*runtime.Scheme) error{sourcev1.AddToScheme},
 		Kinds:       []client.Object{&sourcev1.GitRepository{}, &sourcev1.OCIRepository{}, &sourcev1.Bucket{}, &sourcev1.HelmRepository{}, &sourcev1.HelmChart{}},
-		Gates:       map[string]bool{cloudlogin.Gate: false},
+		Gates:       map[string]bool{cloudlogin.Gate: false, "CacheSecretsAndConfigMaps": false},
 		Flags:       o.bind,
 		Setup:       o.setup,
 	})
@@ -97,7 +108,8 @@ func (o *options) setup(ctx context.Context, env *process.Env) error {
 	env.State.Add("store", func() any { return store.State() })
 	env.State.Add("artifacts", func() any { return fetcher.State() })
 	env.State.Add("mirrors", func() any { return mirrors.State() })
-	if err := env.Manager.Add(fileserver.New(o.storageAddr, store.Handler(), env.Log.WithName("file-server"))); err != nil {
+	bells, err := o.serve(env, store)
+	if err != nil {
 		return err
 	}
 	logins, err := o.tokens.Logins(env)
@@ -110,7 +122,7 @@ func (o *options) setup(ctx context.Context, env *process.Env) error {
 			Secrets: env.Manager.GetClient(), Logins: logins,
 			Apps: githubapp.NewTokens(githubapp.TokensOptions{Max: o.tokens.MaxTokens, MaxDuration: o.tokens.MaxDuration}),
 		}),
-		RequeueDependency: env.RequeueDependency,
+		RequeueDependency: env.RequeueDependency, Bell: bells[sourcev1.GitRepositoryKind],
 	}).Setup(ctx, env)
 	if err != nil {
 		return err
@@ -118,6 +130,7 @@ func (o *options) setup(ctx context.Context, env *process.Env) error {
 	err = ocirepository.New(ocirepository.Options{
 		Client: env.Manager.GetAPIReader(), Recorder: env.Recorder, Store: store, Fetcher: fetcher,
 		Registry: &registry.Client{}, Public: &signature.Public{}, Logins: logins, Pulls: env.Concurrent,
+		Bell: bells[sourcev1.OCIRepositoryKind],
 	}).Setup(env)
 	if err != nil {
 		return err
@@ -125,11 +138,46 @@ func (o *options) setup(ctx context.Context, env *process.Env) error {
 	err = bucket.New(bucket.Options{
 		Client: env.Manager.GetAPIReader(), Recorder: env.Recorder, Store: store, Logins: logins,
 		CacheDir: filepath.Join(o.storagePath, ".weir", "buckets"), Pulls: env.Concurrent,
+		Bell: bells[sourcev1.BucketKind],
 	}).Setup(env)
 	if err != nil {
 		return err
 	}
-	return o.helm.setup(ctx, env, store, fetcher, logins)
+	return o.helm.setup(ctx, env, store, fetcher, logins, bells)
+}
+
+// serve registers the file server and what keeps its files. It returns what brings
+// objects back, by kind.
+func (o *options) serve(env *process.Env, store *artifact.Store) (map[string]*loop.Bell, error) {
+	bells := map[string]*loop.Bell{}
+	for _, kind := range []string{
+		sourcev1.GitRepositoryKind, sourcev1.OCIRepositoryKind, sourcev1.BucketKind, sourcev1.HelmRepositoryKind, sourcev1.HelmChartKind,
+	} {
+		bells[kind] = &loop.Bell{}
+	}
+	identity, err := artifact.NewToken(o.tokenFile)
+	if err != nil {
+		return nil, fmt.Errorf("--artifact-token-file: %w", err)
+	}
+	if o.storageAuth && len(o.peers) > 0 && identity == nil {
+		return nil, errors.New("--storage-auth and --storage-peers need --artifact-token-file: the replicas ask each other")
+	}
+	peers, err := replica.NewPeers(o.peers, identity)
+	if err != nil {
+		return nil, fmt.Errorf("--storage-peers: %w", err)
+	}
+	copier := replica.New(replica.Options{
+		Client: env.Manager.GetClient(), Store: store, Peers: peers, Leading: env.Manager.Elected(), Log: env.Log.WithName("replica"),
+		Lost: func(kind string, key types.NamespacedName) { bells[kind].Ring(key) },
+	})
+	if err := copier.Setup(env); err != nil {
+		return nil, err
+	}
+	handler := copier.Handler(store.Handler())
+	if o.storageAuth {
+		handler = fileserver.NewGuard(env.Manager.GetClient(), env.Log.WithName("file-server"), handler)
+	}
+	return bells, env.Manager.Add(fileserver.New(o.storageAddr, handler, env.Log.WithName("file-server")))
 }
 
 // advertised returns the host[:port] that goes into the URLs of artifacts.
