@@ -229,7 +229,7 @@ func TestServicesKeepTheirPorts(t *testing.T) {
 
 // What the manifests say to a program, the program knows.
 func TestArgumentsAreFlags(t *testing.T) {
-	for _, components := range [][]string{nil, {"tenancy-lockdown"}} {
+	for _, components := range [][]string{nil, {"tenancy-lockdown"}, {"artifact-auth", "high-availability"}} {
 		for name, d := range deployments(t, render(t, "default", components...)) {
 			help, err := exec.Command(filepath.Join("../../bin", name), "--help").CombinedOutput()
 			if err != nil {
