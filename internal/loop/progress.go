@@ -8,6 +8,7 @@ import (
 
 	"github.com/fluxcd/pkg/apis/meta"
 	"k8s.io/apimachinery/pkg/api/equality"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
@@ -20,6 +21,8 @@ type writerKey struct{}
 
 // Progress says what the Worker is doing now, such as "cloning branch main".
 // People see it in the Ready condition if the work takes longer than a second.
+// A Worker that only looks whether there is something to do says nothing: then
+// an object that is ready stays so, however slow the server is that is asked.
 func Progress(ctx context.Context, message string) {
 	if w, ok := ctx.Value(writerKey{}).(interface{ progress(string) }); ok {
 		w.progress(message)
@@ -46,6 +49,8 @@ type writer[T Object] struct {
 	r      *Reconciler[T]
 	cancel context.CancelFunc
 	ended  chan struct{}
+	busy   chan struct{} // closed when the Worker says what it does
+	once   sync.Once
 
 	mu      sync.Mutex
 	message string
@@ -54,19 +59,35 @@ type writer[T Object] struct {
 
 func (r *Reconciler[T]) begin(ctx context.Context, before T) (context.Context, *writer[T]) {
 	timer, cancel := context.WithCancel(ctx)
-	w := &writer[T]{r: r, cancel: cancel, ended: make(chan struct{}), latest: before, message: "reconciliation in progress"}
+	w := &writer[T]{r: r, cancel: cancel, ended: make(chan struct{}), busy: make(chan struct{}), latest: before, message: "reconciliation in progress"}
 	go func() {
 		defer close(w.ended)
 		select {
 		case <-timer.Done():
+			return
 		case <-time.After(patience):
-			w.announce(ctx)
 		}
+		if settled(before) {
+			select {
+			case <-timer.Done():
+				return
+			case <-w.busy:
+			}
+		}
+		w.announce(ctx)
 	}()
 	return context.WithValue(ctx, writerKey{}, w), w
 }
 
+// settled tells whether nothing is asked of an object but to be looked at.
+func settled(obj Object) bool {
+	at, _ := meta.ReconcileAnnotationValue(obj.GetAnnotations())
+	return obj.GetObservedGeneration() == obj.GetGeneration() && at == obj.GetLastHandledReconcileAt() &&
+		obj.GetDeletionTimestamp().IsZero() && apimeta.IsStatusConditionTrue(obj.GetConditions(), meta.ReadyCondition)
+}
+
 func (w *writer[T]) progress(message string) {
+	w.once.Do(func() { close(w.busy) })
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.message = message
