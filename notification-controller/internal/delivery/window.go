@@ -10,6 +10,8 @@ import (
 	"unicode/utf8"
 
 	eventv1 "github.com/fluxcd/pkg/apis/event/v1beta1"
+
+	"github.com/weirhq/weir/notification-controller/internal/provider"
 )
 
 const (
@@ -19,7 +21,7 @@ const (
 	// maxMessage is the longest message of the wire format, in characters.
 	maxMessage = 39000
 	// foldedKey is the metadata key with the number of events in a message.
-	foldedKey = "folded"
+	foldedKey = provider.FoldedKey
 )
 
 // window folds the events of one object at one revision for one Alert.

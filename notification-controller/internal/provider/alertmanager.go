@@ -96,8 +96,9 @@ func alertmanagerAlertOf(event *eventv1.Event) alertmanagerAlert {
 	o := event.InvolvedObject
 	annotations, labels := map[string]string{"message": event.Message}, map[string]string{}
 	for _, f := range factsOf(event) {
-		if f.key == summaryKey {
-			annotations[summaryKey] = f.value
+		// As a label, how often it was said would make another alert of it.
+		if f.key == summaryKey || f.key == FoldedKey {
+			annotations[f.key] = f.value
 			continue
 		}
 		labels[f.key] = f.value

@@ -6,6 +6,8 @@ import (
 	"io"
 	"net/http"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 func TestAlertmanagerSends(t *testing.T) {
@@ -79,5 +81,16 @@ func TestAlertmanagerResolves(t *testing.T) {
 	to = newSink(t, status(403))
 	if err := senderTo(t, "alertmanager", to.URL).Send(context.Background(), recovery()); err != nil || len(to.seen) != 2 {
 		t.Errorf("a list that is forbidden: %d requests, %v", len(to.seen), err)
+	}
+}
+
+// TestAlertmanagerCountIsNoLabel asserts that how often an error was said does
+// not make another alert of it.
+func TestAlertmanagerCountIsNoLabel(t *testing.T) {
+	once, often := sample(), sample()
+	often.Metadata[FoldedKey] = "12"
+	a, b := alertmanagerAlertOf(once), alertmanagerAlertOf(often)
+	if diff := cmp.Diff(a.Labels, b.Labels); diff != "" || b.Annotations[FoldedKey] != "12" {
+		t.Errorf("labels %s, annotations %v", diff, b.Annotations)
 	}
 }

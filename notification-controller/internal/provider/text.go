@@ -12,6 +12,9 @@ import (
 // summaryKey is the metadata key that holds an Alert's summary.
 const summaryKey = "summary"
 
+// FoldedKey is the metadata key that says how many events a message stands for.
+const FoldedKey = "folded"
+
 // objectName is how messages for people name the object of an event:
 // kustomization/apps.flux-system.
 func objectName(event *eventv1.Event) string {
