@@ -43,9 +43,12 @@ func serves(t *testing.T) map[schema.GroupResource][]string {
 			out[name] = append(out[name], r.Verbs...)
 		}
 	}
-	// A right that is checked, and nothing that is served.
+	// Rights that are checked, and nothing that is served.
 	accounts := schema.GroupResource{Resource: "serviceaccounts"}
 	out[accounts] = append(out[accounts], "impersonate")
+	for _, r := range []string{"buckets", "gitrepositories", "helmcharts", "helmrepositories", "ocirepositories"} {
+		out[schema.GroupResource{Group: "source.toolkit.fluxcd.io", Resource: r + "/artifact"}] = []string{"get"}
+	}
 	return out
 }
 
