@@ -218,7 +218,7 @@ func eventToSlack(t *testing.T, o *options, ns string, got <-chan []byte) {
 		t.Fatalf("got %d, want 202", code)
 	}
 	message := string(<-got)
-	for _, want := range []string{`"channel":"ops"`, `"color":"danger"`, `"author_name":"kustomization/apps.` + ns + `"`, `apply failed \u0026lt;now\u0026gt;`, `"title":"revision","value":"main@sha1:abc"`, `"title":"summary","value":"staging"`} {
+	for _, want := range []string{`"channel":"ops"`, `"color":"danger"`, `"author_name":"kustomization/apps.` + ns + `"`, `apply failed &lt;now&gt;`, `"title":"revision","value":"main@sha1:abc"`, `"title":"summary","value":"staging"`} {
 		if !strings.Contains(message, want) {
 			t.Errorf("%s\nis not in\n%s", want, message)
 		}
