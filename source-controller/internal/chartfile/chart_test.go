@@ -96,7 +96,6 @@ func TestBomb(t *testing.T) {
 		entries = append(entries, entry{name: fmt.Sprintf("app/f%d", i), data: strings.Repeat("\x00", 4<<20)})
 	}
 	data := archive(t, entries...)
-	entries = nil
 	var before, after runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)
