@@ -8,7 +8,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -21,16 +23,18 @@ import (
 	"github.com/weirhq/weir/internal/testenv"
 )
 
-// TestKilledProcessLosesNothing kills the real program while a hundred
-// deliveries wait for a Provider that is down, and starts it anew.
-func TestKilledProcessLosesNothing(t *testing.T) {
+// TestStoppedProcessLosesNothing stops the real program, in both ways, while a
+// hundred deliveries wait for a Provider that is down, and starts it anew.
+func TestStoppedProcessLosesNothing(t *testing.T) {
+	for name, signal := range map[string]os.Signal{"killed": syscall.SIGKILL, "asked to end": syscall.SIGTERM} {
+		t.Run(name, func(t *testing.T) { stopAndStart(t, signal) })
+	}
+}
+
+func stopAndStart(t *testing.T, signal os.Signal) {
 	const events = 100
 	c := testenv.Client(t, notificationv1.AddToScheme, notificationv1beta3.AddToScheme)
 	ns := testenv.Namespace(t)
-	program := filepath.Join(t.TempDir(), "notification-controller")
-	if out, err := exec.Command("go", "build", "-o", program, ".").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
 	sink := newOutage(t)
 	in := metav1.ObjectMeta{Namespace: ns, Name: "demo"}
 	create(t, c,
@@ -38,16 +42,9 @@ func TestKilledProcessLosesNothing(t *testing.T) {
 		alertOf(in))
 	storage, addr := t.TempDir(), freeAddr(t)
 
-	first := runProgram(t, program, storage, addr)
+	first := runProgram(t, storage, addr)
 	for i := range events {
-		body, err := json.Marshal(eventv1.Event{
-			InvolvedObject: corev1.ObjectReference{APIVersion: "kustomize.toolkit.fluxcd.io/v1", Kind: "Kustomization", Namespace: ns, Name: "apps"},
-			Severity:       "error", Timestamp: metav1.Now(), Message: fmt.Sprintf("event %d", i), Reason: "BuildFailed", ReportingController: "kustomize-controller",
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if code := post(t, "http://"+addr+"/", body, nil); code != http.StatusAccepted {
+		if code := post(t, "http://"+addr+"/", failure(t, ns, fmt.Sprintf("event %d", i)), nil); code != http.StatusAccepted {
 			t.Fatalf("event %d: got %d, want 202", i, code)
 		}
 	}
@@ -56,13 +53,15 @@ func TestKilledProcessLosesNothing(t *testing.T) {
 	case <-time.After(time.Minute):
 		t.Fatal("no delivery was tried")
 	}
-	if err := first.Process.Kill(); err != nil {
+	if err := first.Process.Signal(signal); err != nil {
 		t.Fatal(err)
 	}
-	_ = first.Wait() // it says that the process was killed
+	if err := first.Wait(); signal == syscall.SIGTERM && err != nil {
+		t.Errorf("asked to end, the program said %v", err)
+	}
 
 	sink.end()
-	runProgram(t, program, storage, freeAddr(t))
+	runProgram(t, storage, freeAddr(t))
 	deadline := time.After(time.Minute)
 	for seen := map[string]bool{}; len(seen) < events; {
 		select {
@@ -74,11 +73,47 @@ func TestKilledProcessLosesNothing(t *testing.T) {
 	}
 }
 
-// runProgram starts the program; it is killed when the test ends.
-func runProgram(t *testing.T, program, storage, eventsAddr string) *exec.Cmd {
+// failure is an event about the Kustomization "apps".
+func failure(t *testing.T, ns, message string) []byte {
 	t.Helper()
-	cmd := exec.Command(program, "--storage-path", storage, "--events-addr", eventsAddr,
-		"--receiverAddr", freeAddr(t), "--metrics-addr", freeAddr(t), "--health-addr", freeAddr(t))
+	body, err := json.Marshal(eventv1.Event{
+		InvolvedObject: corev1.ObjectReference{APIVersion: "kustomize.toolkit.fluxcd.io/v1", Kind: "Kustomization", Namespace: ns, Name: "apps"},
+		Severity:       "error", Timestamp: metav1.Now(), Message: message, Reason: "BuildFailed", ReportingController: "kustomize-controller",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return body
+}
+
+// program is the built program.
+var program = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "notification-controller-test-")
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "notification-controller")
+	out, err := exec.Command("go", "build", "-o", path, ".").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("%w: %s", err, out)
+	}
+	return path, nil
+})
+
+// runProgram starts the program; it is killed when the test ends. Its Stdout
+// is the file of its log.
+func runProgram(t testing.TB, storage, eventsAddr string, more ...string) *exec.Cmd {
+	t.Helper()
+	path, err := program()
+	if err != nil {
+		t.Fatal(err)
+	}
+	args := append([]string{"--storage-path", storage, "--events-addr", eventsAddr,
+		"--metrics-addr", freeAddr(t), "--health-addr", freeAddr(t)}, more...)
+	if !slices.Contains(more, "--receiverAddr") {
+		args = append(args, "--receiverAddr", freeAddr(t))
+	}
+	cmd := exec.Command(path, args...)
 	cmd.Env = append(os.Environ(), "KUBECONFIG="+testenv.Kubeconfig(t))
 	log, err := os.Create(filepath.Join(t.TempDir(), "log"))
 	if err != nil {

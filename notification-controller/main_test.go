@@ -11,6 +11,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -34,10 +36,16 @@ import (
 	"github.com/weirhq/weir/internal/testenv"
 )
 
-func TestMain(m *testing.M) { testenv.Main(m) }
+func TestMain(m *testing.M) {
+	testenv.Main(m, testenv.Options{After: func() {
+		if path, err := program(); err == nil { // built by now, or the test that would have is not run
+			os.RemoveAll(filepath.Dir(path))
+		}
+	}})
+}
 
 // freeAddr returns an address that nobody listens at.
-func freeAddr(t *testing.T) string {
+func freeAddr(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -83,7 +91,7 @@ func startProgram(t *testing.T, o *options) {
 }
 
 // watchFor returns the first state of the objects in list that satisfies ok.
-func watchFor(t *testing.T, c client.WithWatch, list client.ObjectList, ns string, ok func(runtime.Object) bool) {
+func watchFor(t testing.TB, c client.WithWatch, list client.ObjectList, ns string, ok func(runtime.Object) bool) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
@@ -101,7 +109,7 @@ func watchFor(t *testing.T, c client.WithWatch, list client.ObjectList, ns strin
 }
 
 // post sends a request, again while nobody listens yet, and returns the code.
-func post(t *testing.T, url string, body []byte, header map[string]string) int {
+func post(t testing.TB, url string, body []byte, header map[string]string) int {
 	t.Helper()
 	deadline := time.Now().Add(30 * time.Second)
 	for {
@@ -123,7 +131,7 @@ func post(t *testing.T, url string, body []byte, header map[string]string) int {
 	}
 }
 
-func create(t *testing.T, c client.Client, objects ...client.Object) {
+func create(t testing.TB, c client.Client, objects ...client.Object) {
 	t.Helper()
 	for _, o := range objects {
 		if err := c.Create(context.Background(), o); err != nil {

@@ -210,7 +210,7 @@ func TestIssuersThatCannotBeUsed(t *testing.T) {
 	hanging := make(chan struct{})
 	for name, handler := range map[string]http.HandlerFunc{
 		"an error with a secret": func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "pl4nted-value", 500) },
-		"a redirect":             func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", 302) },
+		"a redirect":             func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", http.StatusFound) },
 		"no document":            func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "pl4nted-value") },
 		"another issuer":         func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"issuer":"https://example.com"}`) },
 		"a long document":        func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, strings.Repeat(" ", maxPage+1)) },
