@@ -98,7 +98,7 @@ func loadIndex(t *testing.T) *alert.Index {
 	return index
 }
 
-// drive accepts total events, one every period, as sixteen senders do. It
+// drive accepts total events, one every period, as a hundred senders do. It
 // returns how many deliveries each Provider is to get, how many events were
 // refused, the largest heap that it saw and how late an event was at most.
 func drive(t *testing.T, q *Queue, index *alert.Index, total int, period time.Duration) (wanted map[string]int, lost int, peak uint64, late time.Duration) {
@@ -108,7 +108,7 @@ func drive(t *testing.T, q *Queue, index *alert.Index, total int, period time.Du
 	var work sync.WaitGroup
 	began := time.Now()
 	next := make(chan int)
-	for range 16 {
+	for range 100 {
 		work.Go(func() {
 			for i := range next {
 				e := &eventv1.Event{
