@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -78,12 +79,22 @@ func readSample(t *testing.T, path, document string) string {
 // groupVersion returns the API version of a kind, as its definition states it.
 func groupVersion(t *testing.T, kind string) string {
 	t.Helper()
-	for _, definition := range readDefinitions(t, filepath.Join(definitions, "*.yaml")) {
-		spec := definition["spec"].(map[string]any)
-		if spec["names"].(map[string]any)["kind"] == kind {
-			return spec["group"].(string) + "/" + spec["versions"].([]any)[0].(map[string]any)["name"].(string)
+	versions.once.Do(func() {
+		versions.of = map[string]string{}
+		for _, definition := range readDefinitions(t, filepath.Join(definitions, "*.yaml")) {
+			spec := definition["spec"].(map[string]any)
+			name := spec["names"].(map[string]any)["kind"].(string)
+			versions.of[name] = spec["group"].(string) + "/" + spec["versions"].([]any)[0].(map[string]any)["name"].(string)
 		}
+	})
+	if versions.of[kind] == "" {
+		t.Fatalf("there is no definition of kind %s", kind)
 	}
-	t.Fatalf("there is no definition of kind %s", kind)
-	return ""
+	return versions.of[kind]
+}
+
+// versions are those of the definitions, by kind: reading them takes a while.
+var versions struct {
+	once sync.Once
+	of   map[string]string
 }
