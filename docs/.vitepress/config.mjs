@@ -43,13 +43,13 @@ export default defineConfig({
     nav: [
       { text: 'Start', link: '/getting-started' },
       { text: 'Guides', link: '/guides/repository-structure' },
-      { text: 'Kinds', link: '/kinds/kustomization' },
+      { text: 'Kinds', link: '/kinds/' },
       { text: 'Operations', link: '/operations' }
     ],
     sidebar: [
       { text: 'Start', items: items(start) },
       { text: 'Guides', items: items(guides) },
-      { text: 'Kinds', items: items(folder('kinds')) },
+      { text: 'Kinds', items: items(['kinds/index', ...folder('kinds')]) },
       { text: 'Reference', items: items(reference) },
       { text: 'Decisions', collapsed: true, items: items(['decisions/index', ...folder('decisions')]) }
     ]
