@@ -52,10 +52,10 @@ func TestChartHasTheVersion(t *testing.T) {
 func TestWrongArgumentsAreExplained(t *testing.T) {
 	for says, args := range map[string][]string{
 		"chart or images": nil,
-		`"cake"`:              {"cake"},
-		`"1.2.3"`:             {"manifests", "-version", "1.2.3"},
-		`"solaris"`:           {"images", "-platforms", "solaris", "-out", t.TempDir()},
-		"-certificates":       {"images", "-certificates", filepath.Join(t.TempDir(), "none"), "-out", t.TempDir()},
+		`"cake"`:          {"cake"},
+		`"1.2.3"`:         {"manifests", "-version", "1.2.3"},
+		`"solaris"`:       {"images", "-platforms", "solaris", "-out", t.TempDir()},
+		"-certificates":   {"images", "-certificates", filepath.Join(t.TempDir(), "none"), "-out", t.TempDir()},
 	} {
 		if err := run(t.Context(), args); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%v: the error does not say %s: %v", args, says, err)
