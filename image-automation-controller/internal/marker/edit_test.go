@@ -65,8 +65,8 @@ func decode(directives string, text []byte) []byte {
 // changes is "changes", or the edit fails with the text in "error".
 func TestCorpus(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txtar")
-	if err != nil || len(files) < 15 {
-		t.Fatalf("found %d cases (%v), want at least 15", len(files), err)
+	if err != nil || len(files) < 40 {
+		t.Fatalf("found %d cases (%v), want at least 40", len(files), err)
 	}
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
