@@ -33,6 +33,7 @@ type Options struct {
 	Fetcher           *artifact.Fetcher // unpacks what is included
 	Mirrors           *gitrepo.Pool
 	Auth              *gitauth.Reader
+	Packs             int           // artifacts packed at the same time; at least one
 	RequeueDependency time.Duration // how long to wait for an included repository at the most
 	Bell              *loop.Bell    // brings objects back whose artifact was lost; may be nil
 }
@@ -40,11 +41,14 @@ type Options struct {
 // Reconciler is the loop.Worker of GitRepositories.
 type Reconciler struct {
 	o      Options
-	proofs sync.Map // UID of a repository -> trust.proof of what was verified of it last
+	turns  chan struct{} // holds one for each artifact that is being packed
+	proofs sync.Map      // UID of a repository -> trust.proof of what was verified of it last
 }
 
 // New returns a Reconciler.
-func New(o Options) *Reconciler { return &Reconciler{o: o} }
+func New(o Options) *Reconciler {
+	return &Reconciler{o: o, turns: make(chan struct{}, max(1, o.Packs))}
+}
 
 // Reconcile publishes the commit that spec.ref stands at.
 func (r *Reconciler) Reconcile(ctx context.Context, repo *sourcev1.GitRepository) (loop.Done, error) {
@@ -191,6 +195,12 @@ func (r *Reconciler) packOnce(ctx context.Context, repo *sourcev1.GitRepository,
 	var wanted []gitrepo.Wanted
 	for _, part := range parts {
 		wanted = append(wanted, gitrepo.Wanted{Repo: part.remote, Hash: part.commit.Hash})
+	}
+	select { // what comes now costs the processor
+	case r.turns <- struct{}{}:
+		defer func() { <-r.turns }()
+	case <-ctx.Done():
+		return p, context.Cause(ctx)
 	}
 	err = gitrepo.Views(ctx, wanted, func(views []*gitrepo.View) error {
 		src, done, err := r.source(ctx, repo, views, parts, t.included)
