@@ -18,6 +18,8 @@ const (
 	capabilitiesFor = time.Hour
 	// maxAdvert bounds a list of refs, in bytes: about a million refs.
 	maxAdvert = 128 << 20
+	// maxCapabilities bounds the capabilities of a server.
+	maxCapabilities = 1000
 )
 
 // client reads from one repository: protocol v2, or v0 where the server knows
@@ -179,10 +181,13 @@ func readAdvert(p *pktReader, service string) (*capabilities, []remoteRef, error
 }
 
 func (c *capabilities) readV2(p *pktReader) error {
-	for {
+	for n := 0; ; n++ {
 		kind, line, err := p.line()
 		if err != nil || kind != pktData {
 			return err
+		}
+		if n == maxCapabilities {
+			return fmt.Errorf("%w: the server lists more than %d capabilities", ErrTooLarge, maxCapabilities)
 		}
 		k, v, _ := strings.Cut(line, "=")
 		c.of[k] = v

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/go-git/go-billy/v5/osfs"
 	"github.com/go-git/go-git/v5/plumbing"
@@ -58,6 +59,9 @@ const (
 	// read. When it is too small for files that are deltas of each other and
 	// lie far apart, each base is inflated again and again.
 	deltaCache = 96 * cache.MiByte
+
+	// discardWait bounds the wait for readers when a failed fetch is cleaned up.
+	discardWait = 10 * time.Second
 
 	keptPrefix = "refs/commits/"
 )
@@ -196,6 +200,26 @@ func (m *mirror) wipe(ctx context.Context) error {
 	m.mu.Unlock()
 	// Refs first: a crash in between must not leave refs without objects.
 	return bare(errors.Join(os.RemoveAll(filepath.Join(m.dir, "packed-refs")), os.RemoveAll(m.dir)))
+}
+
+// discard removes the packs that came of a fetch that failed, so that a server
+// cannot fill the disk with what is never used; the caller is the writer. It waits
+// for readers, for a while: one that finds its objects gone has them fetched again.
+func (m *mirror) discard(ctx context.Context, before []string) {
+	now, _ := m.packs() // none: none
+	now = slices.DeleteFunc(now, func(name string) bool { return slices.Contains(before, name) })
+	if len(now) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), discardWait)
+	defer cancel()
+	if m.readers.Acquire(ctx, math.MaxInt64) == nil {
+		defer m.readers.Release(math.MaxInt64)
+	}
+	for _, name := range now {
+		_ = os.Remove(name) // what stays goes at the next repack
+		_ = os.Remove(strings.TrimSuffix(name, ".pack") + ".idx")
+	}
 }
 
 // bare drops the path of an error: it is of no use to whoever reads a status.

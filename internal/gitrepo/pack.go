@@ -32,9 +32,15 @@ type limits struct {
 // limits.pack: work, not memory, as each object is let go again.
 const inflation = 32
 
-// heavyPack is the size in bytes above which packs take turns to be indexed:
-// the memory of that grows with the pack.
-const heavyPack = 4 << 20
+const (
+	// heavyPack and heavyObject are the sizes in bytes above which packs take turns
+	// to be indexed: the memory of that grows with the pack, and with what its
+	// deltas make.
+	heavyPack   = 4 << 20
+	heavyObject = 8 << 20
+	// maxObjects bounds the objects of a pack.
+	maxObjects = 1_000_000
+)
 
 // ingest stores one pack from the network. A thin pack is completed: the delta
 // bases it leaves out are appended from this mirror, so each pack on disk
@@ -62,7 +68,9 @@ func (m *mirror) ingest(ctx context.Context, r io.Reader, lim limits) error {
 	if !bytes.Equal(sum.got, sum.want) {
 		return fmt.Errorf("%w: checksum mismatch", errBadPack)
 	}
-	if n > heavyPack {
+	in := &until{ctx, f}
+	bases, largest, err := inspect(in, lim)
+	if err == nil && (n > heavyPack || largest > heavyObject) {
 		select {
 		case lim.heavy <- struct{}{}:
 			defer func() { <-lim.heavy }()
@@ -70,8 +78,6 @@ func (m *mirror) ingest(ctx context.Context, r io.Reader, lim limits) error {
 			return ctx.Err()
 		}
 	}
-	in := &until{ctx, f}
-	bases, err := inspect(in, lim)
 	if err == nil && len(bases) > 0 {
 		err = m.completePack(f, sum.count, bases)
 	}
@@ -103,43 +109,66 @@ func (u *until) Read(b []byte) (int, error) {
 func (u *until) Seek(offset int64, whence int) (int64, error) { return u.f.Seek(offset, whence) }
 
 // inspect bounds the objects of a pack before anything takes their sizes for
-// granted, and returns what its deltas name as bases.
-func inspect(f io.ReadSeeker, lim limits) (map[plumbing.Hash]bool, error) {
+// granted, and returns what its deltas name as bases, and the size of the largest.
+func inspect(f io.ReadSeeker, lim limits) (bases map[plumbing.Hash]bool, largest int64, err error) {
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return nil, bare(err)
+		return nil, 0, bare(err)
 	}
 	sc := packfile.NewScanner(f)
 	_, count, err := sc.Header()
 	if err != nil {
-		return nil, packError(err)
+		return nil, 0, packError(err)
+	}
+	if count > maxObjects {
+		return nil, 0, fmt.Errorf("%w: the fetch brings %d objects, more than %d", ErrTooLarge, count, maxObjects)
 	}
 	bases, total := map[plumbing.Hash]bool{}, int64(0)
 	for range count {
 		h, err := sc.NextObjectHeader()
 		if err != nil {
-			return nil, packError(err)
+			return nil, 0, packError(err)
 		}
 		if h.Type == plumbing.REFDeltaObject {
 			bases[h.Reference] = true
 		}
-		size := h.Length
-		if size <= lim.object {
-			head := &prefix{}
-			if _, _, err := sc.NextObject(head); err != nil {
-				return nil, packError(err)
-			}
-			if h.Type.IsDelta() {
-				size = max(size, head.deltaTarget())
-			}
+		size, err := inspectObject(sc, h, lim)
+		if err != nil {
+			return nil, 0, err
 		}
-		if size < 0 || size > lim.object {
-			return nil, fmt.Errorf("%w: an object in the repository has more than %d bytes", ErrTooLarge, lim.object)
-		}
+		largest = max(largest, size)
 		if total += size; total/inflation > lim.pack {
-			return nil, fmt.Errorf("%w: the fetch inflates to more than %d bytes", ErrTooLarge, inflation*lim.pack)
+			return nil, 0, fmt.Errorf("%w: the fetch inflates to more than %d bytes", ErrTooLarge, inflation*lim.pack)
 		}
 	}
-	return bases, nil
+	return bases, largest, nil
+}
+
+// inspectObject skips one object and returns its size, or that of what it makes if
+// it is a delta.
+func inspectObject(sc *packfile.Scanner, h *packfile.ObjectHeader, lim limits) (int64, error) {
+	switch h.Type {
+	case plumbing.CommitObject, plumbing.TreeObject, plumbing.BlobObject, plumbing.TagObject, plumbing.OFSDeltaObject, plumbing.REFDeltaObject:
+	default:
+		return 0, fmt.Errorf("%w: an object of type %d", errBadPack, h.Type)
+	}
+	size := h.Length
+	if size >= 0 && size <= lim.object {
+		head := &prefix{}
+		n, _, err := sc.NextObject(head)
+		if err != nil {
+			return 0, packError(err)
+		}
+		if n != h.Length {
+			return 0, fmt.Errorf("%w: an object has %d bytes and not %d", errBadPack, n, h.Length)
+		}
+		if h.Type.IsDelta() {
+			size = max(size, head.deltaTarget())
+		}
+	}
+	if size < 0 || size > lim.object {
+		return 0, fmt.Errorf("%w: an object in the repository has more than %d bytes", ErrTooLarge, lim.object)
+	}
+	return size, nil
 }
 
 // packError names what is wrong with a pack: its objects refer to what is not

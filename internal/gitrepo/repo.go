@@ -169,6 +169,10 @@ func (r *Repo) bring(ctx context.Context, m *mirror, h plumbing.Hash, rev Revisi
 		return Commit{}, err
 	}
 	defer release()
+	before, err := m.packs()
+	if err != nil {
+		return Commit{}, err
+	}
 	c := e.polls.client(r)
 	err = r.fetchOnce(ctx, c, m, h, rev)
 	if errors.Is(err, ErrIncomplete) && ctx.Err() == nil {
@@ -178,6 +182,7 @@ func (r *Repo) bring(ctx context.Context, m *mirror, h plumbing.Hash, rev Revisi
 		err = r.fetchOnce(ctx, c, m, h, rev)
 	}
 	if err != nil {
+		m.discard(ctx, before)
 		return Commit{}, err
 	}
 	if err := m.maybeRepack(ctx); err != nil {

@@ -3,8 +3,11 @@ package gitsignature
 import (
 	"bytes"
 	"crypto"
+	"crypto/ecdsa"
 	"crypto/ed25519"
+	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/sha512"
 	"encoding/pem"
 	"errors"
@@ -79,10 +82,37 @@ func sshKey(t *testing.T) ssh.Signer {
 	return s
 }
 
+// otherSSHKey is a key of another kind, "ecdsa", "rsa" or "rsa with sha1".
+func otherSSHKey(t *testing.T, kind string) ssh.Signer {
+	t.Helper()
+	var key any
+	var err error
+	if strings.HasPrefix(kind, "rsa") {
+		key, err = rsa.GenerateKey(rand.Reader, 2048)
+	} else {
+		key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := ssh.NewSignerFromKey(key)
+	if algorithm := map[string]string{"rsa": ssh.KeyAlgoRSASHA512, "rsa with sha1": ssh.KeyAlgoRSA}[kind]; err == nil && algorithm != "" {
+		s, err = ssh.NewSignerWithAlgorithms(s.(ssh.AlgorithmSigner), []string{algorithm})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
 func sshSign(t *testing.T, s ssh.Signer, payload, namespace string) string {
 	t.Helper()
 	sum := sha512.Sum512([]byte(payload))
-	sig, err := s.Sign(rand.Reader, append([]byte(sshMagic), ssh.Marshal(sshSigned{namespace, "", "sha512", sum[:]})...))
+	data := append([]byte(sshMagic), ssh.Marshal(sshSigned{namespace, "", "sha512", sum[:]})...)
+	sig, err := s.Sign(rand.Reader, data)
+	if m, ok := s.(ssh.MultiAlgorithmSigner); ok && len(m.Algorithms()) == 1 {
+		sig, err = m.SignWithAlgorithm(rand.Reader, data, m.Algorithms()[0])
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,7 +130,8 @@ func newPeer(t *testing.T, rings [][]byte, signers string) *peer {
 	t.Helper()
 	for _, program := range []string{"git", "gpg", "ssh-keygen"} {
 		if _, err := exec.LookPath(program); err != nil {
-			t.Skipf("comparing with git needs %s: %v", program, err)
+			t.Run("compared with git", func(t *testing.T) { t.Skipf("needs %s: %v", program, err) })
+			return nil
 		}
 	}
 	dir, err := os.MkdirTemp("", "gpg") // short: gpg makes a socket in it
@@ -136,6 +167,17 @@ func (p *peer) command(stdin []byte, name string, args ...string) *exec.Cmd {
 	return c
 }
 
+// agrees fails the test when git does not take the object as we did.
+func (p *peer) agrees(t *testing.T, kind, raw string, ours bool) {
+	t.Helper()
+	if p == nil {
+		return // git is not here, as a test of its own says
+	}
+	if theirs := p.verify(kind, raw); theirs != ours {
+		t.Errorf("git says %v, this says %v", theirs, ours)
+	}
+}
+
 // verify tells whether git takes the object for signed by a trusted key.
 func (p *peer) verify(kind, raw string) bool {
 	p.t.Helper()
@@ -149,19 +191,28 @@ func (p *peer) verify(kind, raw string) bool {
 func TestSignatures(t *testing.T) {
 	now := time.Now().Add(-time.Minute)
 	old := now.Add(-1000 * time.Hour)
-	good, stranger, expired := entity(t, old, 0), entity(t, old, 0), entity(t, old, 3600)
+	good, stranger, expired, revoked := entity(t, old, 0), entity(t, old, 0), entity(t, old, 3600), entity(t, old, 0)
+	plain := commit("hello\n", "")
+	tag := "object 4b825dc642cb6eb9a060e54bf8d69288fbee4904\ntype tree\ntag v1\ntagger A <a@weir.dev> 1700000000 +0000\n\nrelease\n"
+	lost, lostTag := pgpSign(t, revoked, plain, old.Add(time.Hour), 0), pgpSign(t, revoked, tag, old.Add(time.Hour), 0)
+	if err := revoked.RevokeKey(packet.KeyCompromised, "lost", &packet.Config{Time: func() time.Time { return now }}); err != nil {
+		t.Fatal(err)
+	}
 	goodSSH, strangerSSH := sshKey(t), sshKey(t)
-	rings := [][]byte{public(t, good), public(t, expired)}
-	line := string(ssh.MarshalAuthorizedKey(goodSSH.PublicKey()))
-	keys, err := NewKeys(map[string][]byte{"a.asc": rings[0], "old.asc": rings[1], "b.sshpub": []byte("# of Anna\n" + line), "readme": []byte("x")})
+	ecdsaSSH, rsaSSH, oldRSA := otherSSHKey(t, "ecdsa"), otherSSHKey(t, "rsa"), otherSSHKey(t, "rsa with sha1")
+	rings := [][]byte{public(t, good), public(t, expired), public(t, revoked)}
+	var line, signers string
+	for _, k := range []ssh.Signer{goodSSH, ecdsaSSH, rsaSSH, oldRSA} {
+		line += string(ssh.MarshalAuthorizedKey(k.PublicKey()))
+		signers += "anna@weir.dev " + string(ssh.MarshalAuthorizedKey(k.PublicKey()))
+	}
+	keys, err := NewKeys(map[string][]byte{"a.asc": rings[0], "old.asc": rings[1], "lost.asc": rings[2], "b.sshpub": []byte("# of Anna\n" + line), "readme": []byte("x")})
 	if err != nil {
 		t.Fatal(err)
 	}
-	git := newPeer(t, rings, "anna@weir.dev "+line)
+	git := newPeer(t, rings, signers)
 
-	plain := commit("hello\n", "")
 	pgp, sshSig := pgpSign(t, good, plain, now, 0), sshSign(t, goodSSH, plain, "git")
-	tag := "object 4b825dc642cb6eb9a060e54bf8d69288fbee4904\ntype tree\ntag v1\ntagger A <a@weir.dev> 1700000000 +0000\n\nrelease\n"
 	tests := map[string]struct {
 		kind, raw string
 		want      error
@@ -176,6 +227,16 @@ func TestSignatures(t *testing.T) {
 		"ssh, other use":    {"commit", commit("hello\n", sshSign(t, goodSSH, plain, "file")), ErrSignature},
 		"pgp, expired":      {"commit", commit("hello\n", pgpSign(t, good, plain, old.Add(time.Hour), 60)), ErrSignature},
 		"pgp, expired key":  {"commit", commit("hello\n", pgpSign(t, expired, plain, old.Add(time.Minute), 0)), ErrSignature},
+		"pgp, revoked key":  {"commit", commit("hello\n", lost), ErrSignature},
+		"ssh, ecdsa":        {"commit", commit("hello\n", sshSign(t, ecdsaSSH, plain, "git")), nil},
+		"ssh, rsa":          {"commit", commit("hello\n", sshSign(t, rsaSSH, plain, "git")), nil},
+		"ssh, rsa, sha1":    {"commit", commit("hello\n", sshSign(t, oldRSA, plain, "git")), ErrSignature},
+		"ssh as a tag's":    {"tag", tag + sshSign(t, goodSSH, plain, "git"), ErrSignature},
+		"pgp and more":      {"commit", commit("hello\n", pgp+"trailing\n"), nil},
+		"tag, expired key":  {"tag", tag + pgpSign(t, expired, tag, old.Add(time.Minute), 0), ErrSignature},
+		"tag, revoked key":  {"tag", tag + lostTag, ErrSignature},
+		"tag, ssh cut":      {"tag", tag + sshSig[:len(sshSig)/2], ErrSignature},
+		"tag, ssh, changed": {"tag", strings.Replace(tag, "v1", "v2", 1) + sshSign(t, goodSSH, tag, "git"), ErrSignature},
 		"pgp, cut":          {"commit", commit("hello\n", pgp[:len(pgp)/2]), ErrSignature},
 		"ssh, cut":          {"commit", commit("hello\n", sshSig[:len(sshSig)/2]), ErrSignature},
 		"pgp, empty":        {"commit", commit("hello\n", beginPGP+"\n\n-----END PGP SIGNATURE-----\n"), ErrSignature},
@@ -199,9 +260,7 @@ func TestSignatures(t *testing.T) {
 			if !errors.Is(err, tt.want) || (err == nil) != (key != "") {
 				t.Errorf("got %q, %v; want %v", key, err, tt.want)
 			}
-			if theirs := git.verify(tt.kind, tt.raw); theirs != (err == nil) {
-				t.Errorf("git says %v, this says %v", theirs, err)
-			}
+			git.agrees(t, tt.kind, tt.raw, err == nil)
 		})
 	}
 }
