@@ -229,6 +229,9 @@ func TestRefsOverEveryTransport(t *testing.T) {
 				"semver":         {Ref{SemVer: "1.x", Branch: "main"}, "v1.2.0@sha1:" + second},
 				"name":           {Ref{Name: "refs/pull/1/head", SemVer: "1.x"}, "refs/pull/1/head@sha1:" + pull},
 				"commit":         {Ref{Commit: first, Name: "refs/pull/1/head"}, "sha1:" + first},
+				"semver, tag":    {Ref{SemVer: "1.x", Tag: "v2.0.0", Branch: "main"}, "v1.2.0@sha1:" + second},
+				"tag, branch":    {Ref{Tag: "v1.0.0", Branch: "main"}, "v1.0.0@sha1:" + first},
+				"all":            {Ref{Commit: first, Name: "refs/pull/1/head", SemVer: "1.x", Tag: "v2.0.0", Branch: "main"}, "main@sha1:" + first},
 				"branch, commit": {Ref{Commit: first, Branch: "main"}, "main@sha1:" + first},
 			}
 			for title, c := range cases {
