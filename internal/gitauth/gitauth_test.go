@@ -275,7 +275,7 @@ func TestWhatDoesNotGoTogether(t *testing.T) {
 		if err != nil && strings.Contains(err.Error(), "planted") {
 			t.Errorf("%s: the error tells a secret: %v", name, err)
 		}
-		if tt.want == ErrSpec && (errors.Is(err, ErrProvider) || errors.Is(err, ErrGate)) {
+		if errors.Is(tt.want, ErrSpec) && (errors.Is(err, ErrProvider) || errors.Is(err, ErrGate)) {
 			t.Errorf("%s: the error is of several kinds: %v", name, err)
 		}
 	}

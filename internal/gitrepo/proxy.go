@@ -133,7 +133,7 @@ func tunnel(ctx context.Context, d *net.Dialer, through *url.URL, addr string) (
 	// The answer ends with an empty line, and what follows is the server's: it is
 	// read byte by byte, so that nothing of that is lost.
 	head := &limited{r: oneByte{conn}, n: 16 << 10}
-	resp, err := http.ReadResponse(bufio.NewReaderSize(head, 1), req)
+	resp, err := http.ReadResponse(bufio.NewReaderSize(head, 1), req) //nolint:bodyclose // that of a tunnel is the connection
 	if err != nil {
 		return nil, fmt.Errorf("the proxy's answer: %w", err)
 	}
