@@ -122,7 +122,7 @@ func (o *options) setup(ctx context.Context, env *process.Env) error {
 			Secrets: env.Manager.GetClient(), Logins: logins,
 			Apps: githubapp.NewTokens(githubapp.TokensOptions{Max: o.tokens.MaxTokens, MaxDuration: o.tokens.MaxDuration}),
 		}),
-		Packs: env.Concurrent, RequeueDependency: env.Packs: env.Concurrent, RequeueDependency, Bell: bells[sourcev1.GitRepositoryKind],
+		Packs: env.Concurrent, RequeueDependency: env.RequeueDependency, Bell: bells[sourcev1.GitRepositoryKind],
 	}).Setup(ctx, env)
 	if err != nil {
 		return err
