@@ -216,13 +216,20 @@ var hostile = map[string]struct {
 		}
 	}, ErrUnreachable},
 	"too many requests": {func(m *malicious) {
-		m.list = func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Retry-After", "123"); w.WriteHeader(http.StatusTooManyRequests) }
+		m.list = func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Retry-After", "123")
+			w.WriteHeader(http.StatusTooManyRequests)
+		}
 	}, ErrUnreachable},
 	"redirect of a request": {func(m *malicious) {
-		m.list = func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://169.254.169.254/", http.StatusTemporaryRedirect) }
+		m.list = func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://169.254.169.254/", http.StatusTemporaryRedirect)
+		}
 	}, ErrUnreachable},
 	"redirect to a file": {func(m *malicious) {
-		m.advertise = func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "file:///etc/passwd", http.StatusFound) }
+		m.advertise = func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "file:///etc/passwd", http.StatusFound)
+		}
 	}, ErrURL},
 	"redirect in a circle": {func(m *malicious) {
 		m.advertise = func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.String(), http.StatusFound) }
