@@ -208,6 +208,7 @@ func (r *Reconciler) packOnce(ctx context.Context, repo *sourcev1.GitRepository,
 			return err
 		}
 		defer done()
+		telemetry.Enter(ctx, telemetry.Pack)
 		p.blob, err = r.o.Store.Pack(ctx, src, options(repo))
 		return err
 	})
