@@ -278,12 +278,20 @@ func (s *stage) ask(obj client.Object) {
 	}
 }
 
+// tried tells whether a program only finds out whether it may do something that
+// it can do without: see changes of the Secrets of Receivers at once.
+func tried(e testenv.AuditEvent) bool {
+	return e.User == accounts+toolkit.Notification && e.Verb == "list" && e.Group == "" && e.Resource == "secrets" && e.Namespace == ""
+}
+
 // spare says why a role has a right that the story does not use; "" is no
 // reason.
 func spare(user, verb string, r schema.GroupResource, watched bool) string {
 	switch {
 	case watched && (verb == "get" || verb == "list"):
 		return "caches list where the server cannot stream, and reads pass the cache by when it may be old"
+	case r.Resource == "leases" && verb == "update":
+		return "a lease is renewed every few seconds, which is longer than a fast machine needs for the story"
 	case r.Resource == "events" && verb == "patch":
 		return "an event that repeats is counted"
 	case user == toolkit.Notification && slices.Contains([]string{"get", "list", "patch"}, verb) && strings.HasSuffix(r.Group, ".fluxcd.io"):
@@ -312,7 +320,7 @@ func checkRights(t *testing.T, events []testenv.AuditEvent) {
 	t.Helper()
 	used := map[right]bool{}
 	for _, e := range events {
-		if e.Code == http.StatusForbidden || e.Code == http.StatusUnauthorized {
+		if (e.Code == http.StatusForbidden || e.Code == http.StatusUnauthorized) && !tried(e) {
 			t.Errorf("refused: %s", describe(e))
 		}
 		resource := e.Resource

@@ -27,9 +27,13 @@ func unbind(t *testing.T, c client.Client) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		binding.ResourceVersion, binding.UID = "", ""
-		if err := c.Create(context.Background(), binding); err != nil {
-			t.Error(err)
+		for _, obj := range render(t, "default") {
+			if obj.GetName() != reconciler {
+				continue
+			}
+			if err := send(context.Background(), c, obj); err != nil {
+				t.Error(err)
+			}
 		}
 	})
 }
