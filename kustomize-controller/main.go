@@ -87,10 +87,7 @@ func (o *options) setup(ctx context.Context, env *process.Env) error {
 		return err
 	}
 	others := remote.New(applying, remote.Policy{Exec: o.kubeconfigExec, InsecureTLS: o.kubeconfigTLS})
-	env.State.Add("artifacts", func() any { return fetcher.State() })
-	env.State.Add("builds", func() any { return builder.State() })
-	env.State.Add("watches", func() any { return cluster.State() })
-	env.State.Add("clusters", func() any { return others.State() })
+	show(env, fetcher, builder, cluster, others)
 	context.AfterFunc(ctx, func() { cluster.Close(); others.Close() })
 	return kustomization.New(kustomization.Options{
 		Client:                env.Manager.GetClient(),
@@ -120,4 +117,12 @@ func (o *options) setup(ctx context.Context, env *process.Env) error {
 		AgeSecret:             types.NamespacedName{Namespace: env.RuntimeNamespace, Name: o.ageSecret},
 		LooseSubstitution:     !env.Enabled(strictSubstitution),
 	}).Setup(ctx, env, &bell)
+}
+
+// show adds the parts of this program to /debug/state.
+func show(env *process.Env, fetcher *artifact.Fetcher, builder *build.Engine, cluster *apply.Cluster, others *remote.Clusters) {
+	env.State.Add("artifacts", func() any { return fetcher.State() })
+	env.State.Add("builds", func() any { return builder.State() })
+	env.State.Add("watches", func() any { return cluster.State() })
+	env.State.Add("clusters", func() any { return others.State() })
 }
