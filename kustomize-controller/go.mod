@@ -27,6 +27,7 @@ require (
 	github.com/weirhq/weir/api v0.0.0-00010101000000-000000000000
 	github.com/weirhq/weir/internal v0.0.0-00010101000000-000000000000
 	golang.org/x/oauth2 v0.36.0
+	golang.org/x/tools v0.50.0
 	google.golang.org/api v0.289.0
 	k8s.io/api v0.36.3
 	k8s.io/apimachinery v0.36.3

@@ -3,6 +3,7 @@
 //
 //	make bench                      # N = 100 Kustomizations of M = 10 ConfigMaps
 //	make bench BENCH="-n 200 -idle 60s"
+//	make bench BENCH="-large 5000"          # one Kustomization of 1250, 2500 and 5000 objects
 //
 // Seconds move with the machine; requests do not. "requests" are those of the
 // four controllers, as their clients count them; "all req." is what the API
@@ -28,6 +29,7 @@ func main() {
 	flag.IntVar(&o.m, "m", 10, "how many ConfigMaps each has")
 	flag.IntVar(&o.one, "one", 100, "how many ConfigMaps the single Kustomization has")
 	flag.IntVar(&o.chain, "chain", 10, "how long the chain of dependencies is")
+	flag.IntVar(&o.large, "large", 0, "how many ConfigMaps a single large Kustomization has; measures only that, at a quarter, half and all of them")
 	flag.DurationVar(&o.idle, "idle", time.Minute, "how long to watch the cluster at rest")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -41,6 +43,7 @@ func main() {
 type options struct {
 	binDir, crds     string
 	n, m, one, chain int
+	large            int
 	idle             time.Duration
 }
 
@@ -63,9 +66,13 @@ func bench(ctx context.Context, o options) error {
 		fmt.Printf(" %9s", name.short)
 	}
 	fmt.Println(" (CPU seconds)")
-	for _, job := range []func(context.Context) error{
+	jobs := []func(context.Context) error{
 		l.single, l.handEdit, l.deleted, l.firstApply, l.atRest, l.commitToOne, l.commitToAll, l.dependencies,
-	} {
+	}
+	if o.large > 0 {
+		jobs = []func(context.Context) error{l.largeOnes}
+	}
+	for _, job := range jobs {
 		if err := job(ctx); err != nil {
 			return err
 		}

@@ -35,7 +35,7 @@ func (e *ObjectError) explain() string {
 	switch {
 	case errors.Is(e.Err, ErrNoKind):
 		return fmt.Sprintf("no kind %q in %q: install its CustomResourceDefinition, or correct the apiVersion", e.Ref.Kind, e.Ref.GroupVersion())
-	case errors.As(e.Err, new(*OwnedError)), errors.As(e.Err, new(*fieldError)):
+	case errors.As(e.Err, new(*OwnedError)), errors.As(e.Err, new(*fieldError)), errors.As(e.Err, new(*terminatingError)):
 		return reason
 	case missingNamespace(e.Err, e.Ref):
 		return fmt.Sprintf("namespace %q does not exist: add it to the source or create it", e.Ref.Namespace)
@@ -154,7 +154,7 @@ func join(errs []error) error {
 
 // immutable matches the texts with which validation refuses to change a field
 // that it would accept in a new object.
-var immutable = regexp.MustCompile(`(?i)immutable|may not change once set|may not be changed|cannot be changed|cannot change|may not be modified|updates to .* are forbidden`)
+var immutable = regexp.MustCompile(`(?i)immutable|may not change once set|may not be changed|cannot be changed|cannot change|may not be modified|updates may not change fields|updates to .* are forbidden`)
 
 // isImmutable reports whether an update was refused by validation because a
 // field cannot change. Denials by admission never count.

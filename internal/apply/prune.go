@@ -17,7 +17,9 @@ import (
 
 // PruneOptions of Prune.
 type PruneOptions struct {
-	// Wait returns only when the objects are gone, or the context ends.
+	// Wait counts objects that are still being deleted as survivors, with an
+	// error for which Terminating holds, and does not go on to earlier stages
+	// until those of later ones are gone. Prune itself does not wait.
 	Wait bool
 }
 
@@ -40,6 +42,10 @@ func (a *Applier) Prune(ctx context.Context, owner types.NamespacedName, refs []
 			}
 		}
 		slices.SortFunc(batch, compareRefs)
+		if o.Wait && len(errs) > 0 {
+			survivors = append(survivors, batch...)
+			continue
+		}
 		done, left, failed := a.pruneStage(ctx, owner, batch, o)
 		changes, survivors, errs = append(changes, done...), append(survivors, left...), append(errs, failed...)
 	}
@@ -57,7 +63,8 @@ func (a *Applier) pruneStage(ctx context.Context, owner types.NamespacedName, re
 		switch {
 		case err != nil:
 			survivors, errs = append(survivors, r), append(errs, &ObjectError{Ref: r, Op: "delete", Err: err})
-		case action != "":
+		}
+		if action != "" {
 			changes = append(changes, Change{Ref: r, Action: action})
 		}
 	})
@@ -129,6 +136,10 @@ func (a *Applier) pruneOne(ctx context.Context, owner types.NamespacedName, r Re
 		case a.ownerOf(live) != owner:
 			return Skipped, nil
 		}
+		if live.DeletionTimestamp != nil && o.Wait {
+			a.lose(kind.mapping, key)
+			return "", &terminatingError{live.Finalizers}
+		}
 		a.lose(kind.mapping, key) // first: its deletion is no drift
 		if marksOf(a.options.OwnerGroup, live.Labels, live.Annotations)&drift.Keep != 0 {
 			return Skipped, nil
@@ -142,11 +153,42 @@ func (a *Applier) pruneOne(ctx context.Context, owner types.NamespacedName, r Re
 		case err != nil && !apierrors.IsNotFound(err):
 			return "", err
 		case o.Wait:
-			return Deleted, awaitGone(ctx, res, r.Name, live.UID)
+			return Deleted, stillThere(ctx, res, r.Name, live.UID)
 		}
 		return Deleted, nil
 	}
 	return "", errors.New("it is made anew again and again by somebody else")
+}
+
+// terminatingError says that an object was deleted and is not gone yet.
+type terminatingError struct{ finalizers []string }
+
+func (e *terminatingError) Error() string {
+	if len(e.finalizers) == 0 {
+		return "it is still being deleted"
+	}
+	return fmt.Sprintf("it is still being deleted, held by finalizers %q", e.finalizers)
+}
+
+// Terminating reports whether all that an error of Prune says is that objects
+// are still being deleted.
+func Terminating(err error) bool {
+	if j := new(joined); errors.As(err, &j) {
+		return !slices.ContainsFunc(j.errs, func(err error) bool { return !Terminating(err) })
+	}
+	return errors.As(err, new(*terminatingError))
+}
+
+// stillThere looks once whether a deleted object is gone.
+func stillThere(ctx context.Context, res metaClient, name string, uid types.UID) error {
+	live, err := res.Get(ctx, name, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err) || err == nil && live.UID != uid:
+		return nil
+	case err != nil:
+		return err
+	}
+	return &terminatingError{live.Finalizers}
 }
 
 // confirmGone believes a NotFound at once when it names the object; when it

@@ -79,6 +79,9 @@ func StartProcess(o ProcessOptions) (*Process, error) {
 // Ended is closed when the program has ended.
 func (p *Process) Ended() <-chan struct{} { return p.ended }
 
+// Send sends a signal and does not wait.
+func (p *Process) Send(s os.Signal) error { return p.cmd.Process.Signal(s) }
+
 // Signal sends a signal that ends the program, waits for that, and returns how
 // it ended: nil for exit code 0.
 func (p *Process) Signal(s os.Signal) error {

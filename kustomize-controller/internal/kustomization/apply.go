@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/fluxcd/pkg/apis/meta"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	kustomizev1 "github.com/weirhq/weir/api/kustomize/v1"
@@ -42,7 +43,7 @@ func (r *Reconciler) apply(ctx context.Context, k *kustomizev1.Kustomization, s 
 			return nil
 		}
 		k.Status.Inventory = entries(known)
-		return loop.Save(ctx, k)
+		return tooLarge(loop.Save(ctx, k), len(known))
 	}
 	set := apply.Set{Owner: client.ObjectKeyFromObject(k), Objects: built.Objects, Force: k.Spec.Force,
 		Recheck: r.recheck(k), Ignore: d.ignore,
@@ -61,9 +62,20 @@ func (r *Reconciler) apply(ctx context.Context, k *kustomizev1.Kustomization, s 
 	return append(changes, pruned...), err
 }
 
+<<<<<<< HEAD
 // written reports whether a change was made to the cluster.
 func written(c apply.Change) bool {
 	return c.Action != apply.Unchanged && c.Action != apply.Skipped && c.Action != apply.Drifted
+=======
+// tooLarge explains that an inventory does not fit into an object, if that is
+// why it could not be saved. How much fits is up to etcd and its settings.
+func tooLarge(err error, count int) error {
+	if err == nil || !apierrors.IsRequestEntityTooLargeError(err) && !strings.Contains(err.Error(), "too large") &&
+		!strings.Contains(err.Error(), "larger than max") {
+		return err
+	}
+	return fmt.Errorf("the inventory of %d objects does not fit into status.inventory: divide the source into several Kustomizations: %w", count, err)
+>>>>>>> 41780a2 (scenarios: play 80 cases of the wire behaviour against the reconciler)
 }
 
 // prune deletes what is in the inventory and not in the build any more.

@@ -3,6 +3,7 @@ package kustomization
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/fluxcd/pkg/apis/meta"
 	corev1 "k8s.io/api/core/v1"
@@ -83,16 +84,25 @@ func (r *Reconciler) accessGone(ctx context.Context, k *kustomizev1.Kustomizatio
 func (r *Reconciler) delete(ctx context.Context, k *kustomizev1.Kustomization, refs []apply.Ref) error {
 	bounded, cancel := context.WithTimeout(ctx, k.GetTimeout())
 	defer cancel()
-	wait := k.GetDeletionPolicy() == kustomizev1.DeletionPolicyWaitForTermination
 	applier, err := r.applier(bounded, k)
 	if err != nil {
 		return err
 	}
+	wait := k.GetDeletionPolicy() == kustomizev1.DeletionPolicyWaitForTermination
 	changes, survivors, err := applier.Prune(bounded, client.ObjectKeyFromObject(k), refs, apply.PruneOptions{Wait: wait})
 	k.Status.Inventory = entries(survivors)
 	r.tellChanges(k, &source{artifact: &meta.Artifact{Revision: k.Status.LastAppliedRevision}}, changes)
-	if err != nil {
+	switch {
+	case apply.Terminating(err):
+		return loop.Wait(meta.ProgressingReason, patienceFor(k), fmt.Errorf("waiting for the deletion of objects: %w", err))
+	case err != nil:
 		return loop.Retry(meta.PruneFailedReason, fmt.Errorf("deleting the objects of this Kustomization: %w", err))
 	}
 	return nil
+}
+
+// patienceFor is when to look again at objects that are being deleted: soon at
+// first, ever more seldom for those that take their time.
+func patienceFor(k *kustomizev1.Kustomization) time.Duration {
+	return min(max(time.Since(k.DeletionTimestamp.Time)/4, 500*time.Millisecond), 30*time.Second)
 }

@@ -119,10 +119,18 @@ func (r *Reconciler) Reconcile(ctx context.Context, k *kustomizev1.Kustomization
 	if err != nil {
 		return loop.Done{}, err
 	}
+	done, err := r.release(ctx, k, source, demands, start)
+	if err != nil {
+		done.Metadata = source.metadata() // a failure is of a revision, too
+	}
+	return done, err
+}
+
+// release takes what source has now to the cluster.
+func (r *Reconciler) release(ctx context.Context, k *kustomizev1.Kustomization, source *source, demands demands, start time.Time) (loop.Done, error) {
 	if err := r.dependencies(ctx, k, source, demands); err != nil {
 		return loop.Done{}, err
 	}
-
 	bounded, cancel := context.WithTimeout(ctx, k.GetTimeout())
 	defer cancel()
 	k.Status.LastAttemptedRevision = source.artifact.Revision
