@@ -37,10 +37,12 @@ const reasonInvalidSpec = "InvalidSpec"
 // the object between our read and our write.
 const conflictDelay = 100 * time.Millisecond
 
-// Priorities in the queue. Objects that are asked for come in with the normal
-// one.
+// Priorities in the queue. Objects that something happened to come in with the
+// normal one, and so get past others that are only tried again: many that fail
+// do not slow down those that work.
 const (
 	normalPriority = 0
+	retryPriority  = -5
 	lowPriority    = -10
 )
 
@@ -265,12 +267,12 @@ func (r *Reconciler[T]) next(ctx context.Context, obj T, done Done, f *Failure) 
 		return ctrl.Result{}, reconcile.TerminalError(f)
 	case f.Waiting:
 		log.Info(secrets.Redact(f.Error()), "reason", f.Reason, "next", f.After.String())
-		return ctrl.Result{RequeueAfter: f.After}, nil
+		return ctrl.Result{RequeueAfter: f.After, Priority: new(retryPriority)}, nil
 	case f.After > 0:
 		log.Error(redacted(f), "reconciliation failed", "reason", f.Reason, "next", f.After.String())
-		return ctrl.Result{RequeueAfter: f.After}, nil
+		return ctrl.Result{RequeueAfter: f.After, Priority: new(retryPriority)}, nil
 	default:
-		return ctrl.Result{}, f
+		return ctrl.Result{Priority: new(retryPriority)}, f
 	}
 }
 

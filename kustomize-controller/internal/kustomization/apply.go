@@ -62,11 +62,11 @@ func (r *Reconciler) apply(ctx context.Context, k *kustomizev1.Kustomization, s 
 	return append(changes, pruned...), err
 }
 
-<<<<<<< HEAD
 // written reports whether a change was made to the cluster.
 func written(c apply.Change) bool {
 	return c.Action != apply.Unchanged && c.Action != apply.Skipped && c.Action != apply.Drifted
-=======
+}
+
 // tooLarge explains that an inventory does not fit into an object, if that is
 // why it could not be saved. How much fits is up to etcd and its settings.
 func tooLarge(err error, count int) error {
@@ -75,7 +75,6 @@ func tooLarge(err error, count int) error {
 		return err
 	}
 	return fmt.Errorf("the inventory of %d objects does not fit into status.inventory: divide the source into several Kustomizations: %w", count, err)
->>>>>>> 41780a2 (scenarios: play 80 cases of the wire behaviour against the reconciler)
 }
 
 // prune deletes what is in the inventory and not in the build any more.

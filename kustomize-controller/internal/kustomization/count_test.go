@@ -3,6 +3,7 @@ package kustomization
 import (
 	"context"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -391,4 +392,85 @@ func TestFailingNeighboursAreFair(t *testing.T) {
 	if crowded > 2*usual+slowMachine {
 		t.Errorf("p95 went from %s to %s", usual, crowded)
 	}
+}
+
+// A server of artifacts that takes connections and says nothing holds no worker
+// either: more objects than there are workers wait for it, and others go on.
+func TestHangingDownloadsHoldNoWorker(t *testing.T) {
+	g := newRig(t)
+	g.publish("v1", map[string]string{"app/a.yaml": configMap("a", "1")})
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // nobody accepts
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { silent.Close() })
+	repo := &sourcev1.GitRepository{}
+	if err := g.Get(t.Context(), g.key("source"), repo); err != nil {
+		t.Fatal(err)
+	}
+	hanging := &sourcev1.GitRepository{ObjectMeta: metav1.ObjectMeta{Name: "hanging", Namespace: g.ns}, Spec: repo.Spec}
+	if err := g.Create(t.Context(), hanging); err != nil {
+		t.Fatal(err)
+	}
+	hanging.Status.Artifact = repo.Status.Artifact.DeepCopy()
+	hanging.Status.Artifact.URL = "http://" + silent.Addr().String() + "/a.tar.gz"
+	hanging.Status.Artifact.Digest = "sha256:" + strings.Repeat("1", 64)
+	if err := g.Status().Update(t.Context(), hanging); err != nil {
+		t.Fatal(err)
+	}
+	const stuck, workers = 9, 2
+	for i := range stuck {
+		g.kustomization(fmt.Sprintf("stuck-%d", i), func(s *kustomizev1.KustomizationSpec) { s.SourceRef.Name, s.Timeout = "hanging", &hour })
+	}
+	r := g.run(workers)
+	r.await("all of them say what they wait for", func() string {
+		var all kustomizev1.KustomizationList
+		if err := r.List(t.Context(), &all, client.InNamespace(g.ns)); err != nil {
+			return err.Error()
+		}
+		waiting := 0
+		for _, k := range all.Items {
+			if c := apimeta.FindStatusCondition(k.Status.Conditions, meta.ReadyCondition); c != nil && c.Status == metav1.ConditionUnknown && strings.HasPrefix(c.Message, "Fetching manifests for revision v1") {
+				waiting++
+			}
+		}
+		if waiting != stuck { // more than there are workers
+			return fmt.Sprintf("%d of %d", waiting, stuck)
+		}
+		return ""
+	})
+	g.kustomization("app", nil)
+	r.await("another one is applied", func() string {
+		if got := g.value("a"); got != "1" {
+			return got
+		}
+		return ""
+	})
+	// A new artifact ends the wait for the old one.
+	hanging.Status.Artifact = repo.Status.Artifact
+	if err := g.Status().Update(t.Context(), hanging); err != nil {
+		t.Fatal(err)
+	}
+	r.readyAll(stuck+1, "v1")
+}
+
+// A panic in a reconciliation makes its object not ready, and nothing else; the
+// next attempt that goes well recovers it.
+func TestPanicsCostOneObject(t *testing.T) {
+	g := newRig(t)
+	g.publish("v1", map[string]string{"app/a.yaml": configMap("a", "1"), "other/b.yaml": configMap("b", "1")})
+	g.kustomization("app", nil)
+	g.kustomization("other", func(s *kustomizev1.KustomizationSpec) { s.Path = "./other" })
+	fetcher := g.worker.Fetcher
+	g.worker.Fetcher = nil
+	k, _ := g.reconcile("app")
+	if message := g.wantReady(k, metav1.ConditionFalse, meta.FailedReason); !strings.Contains(message, "internal error") {
+		t.Errorf("Ready says %q", message)
+	}
+	g.worker.Fetcher = fetcher
+	k, _ = g.reconcile("other")
+	g.wantReady(k, metav1.ConditionTrue, meta.ReconciliationSucceededReason)
+	g.publish("v2", map[string]string{"app/a.yaml": configMap("a", "2")})
+	k, _ = g.reconcile("app")
+	g.wantReady(k, metav1.ConditionTrue, meta.ReconciliationSucceededReason)
 }

@@ -155,56 +155,71 @@ func inventoryIDs(k *kustomizev1.Kustomization) []string {
 func TestKilledAtEveryWrite(t *testing.T) {
 	bystander := testenv.Namespace(t)
 	before := len(testenv.Audit(t))
+	var mu sync.Mutex
 	doomed := map[string]bool{} // what the commits remove
-	for _, after := range []bool{false, true} {
-		for at, survived := 1, false; !survived; at++ {
-			ok := t.Run(fmt.Sprintf("write %d, after %t", at, after), func(t *testing.T) {
-				g := newRig(t)
-				history := upheaval(g.ns)
-				for _, name := range []string{"configmaps/a", "configmaps/b", "configmaps/c", "clusterroles/" + g.ns + "-one", "clusterroles/" + g.ns + "-two"} {
-					doomed[g.ns+" "+name] = true
-				}
-				g.others(bystander)
-				g.kustomization("app", nil)
-				f := &fuse{at: at, after: after}
-				g.mortal(f)
-				for i, files := range history[:2] {
-					g.publish(fmt.Sprintf("v%d", i+1), files)
-					for range 2 { // the first may let others past
-						_, _ = g.loop.Reconcile(g.Context(), g.request("app"))
-						g.inventoryCovers()
-					}
-				}
-				survived = !f.blown
-
-				g.publish("v3", history[2])
-				g.restart()
-				k, _ := g.reconcile("app")
-				g.wantReady(k, metav1.ConditionTrue, meta.ReconciliationSucceededReason)
-				want := []string{g.ns + "_d__ConfigMap", g.ns + "_d__ServiceAccount"}
-				if diff := cmp.Diff(want, inventoryIDs(k)); diff != "" {
-					t.Errorf("inventory (-want +got):\n%s", diff)
-				}
-				if diff := cmp.Diff(append(want, g.ns+"_theirs__ConfigMap"), g.owned()); diff != "" {
-					t.Errorf("objects with our labels (-want +got):\n%s", diff)
-				}
-			})
-			if !ok || at > 60 {
-				t.Fatalf("stopped at write %d", at)
+	t.Cleanup(func() {
+		for _, e := range testenv.Audit(t)[before:] {
+			if e.Verb == "delete" && e.Code < 300 && !strings.Contains(e.URI, "dryRun") && e.Resource != "namespaces" &&
+				!doomed[e.Resource+" "+e.Namespace+"/"+e.Name] {
+				t.Errorf("%s %s/%s of namespace %q was deleted; no commit removes it", e.UserAgent, e.Resource, e.Name, e.Namespace)
 			}
 		}
+	})
+	everyWrite(t, func(t *testing.T, f *fuse) {
+		g := newRig(t)
+		history := upheaval(g.ns)
+		mu.Lock()
+		for _, name := range []string{"configmaps " + g.ns + "/a", "configmaps " + g.ns + "/b", "configmaps " + g.ns + "/c",
+			"clusterroles /" + g.ns + "-one", "clusterroles /" + g.ns + "-two"} {
+			doomed[name] = true
+		}
+		mu.Unlock()
+		g.others(bystander)
+		g.kustomization("app", nil)
+		g.mortal(f)
+		for i, files := range history[:2] {
+			g.publish(fmt.Sprintf("v%d", i+1), files)
+			for range 2 { // the first may let others past
+				_, _ = g.loop.Reconcile(g.Context(), g.request("app"))
+				g.inventoryCovers()
+			}
+		}
+
+		g.publish("v3", history[2])
+		g.restart()
+		k, _ := g.reconcile("app")
+		g.wantReady(k, metav1.ConditionTrue, meta.ReconciliationSucceededReason)
+		want := []string{g.ns + "_d__ConfigMap", g.ns + "_d__ServiceAccount"}
+		if diff := cmp.Diff(want, inventoryIDs(k)); diff != "" {
+			t.Errorf("inventory (-want +got):\n%s", diff)
+		}
+		if diff := cmp.Diff(append(want, g.ns+"_theirs__ConfigMap"), g.owned()); diff != "" {
+			t.Errorf("objects with our labels (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// everyWrite plays a life once undisturbed, to see how many writes it makes, and
+// then once for each of them, cut off before and after it.
+func everyWrite(t *testing.T, life func(*testing.T, *fuse)) {
+	t.Helper()
+	whole := &fuse{}
+	if !t.Run("undisturbed", func(t *testing.T) { life(t, whole) }) {
+		return
 	}
-	for _, e := range testenv.Audit(t)[before:] {
-		if e.Verb != "delete" || e.Code >= 300 || strings.Contains(e.URI, "dryRun") || e.Resource == "namespaces" {
-			continue
-		}
-		ns := e.Namespace
-		if ns == "" {
-			ns, _, _ = strings.Cut(e.Name, "-o")
-			ns, _, _ = strings.Cut(ns, "-two")
-		}
-		if !doomed[ns+" "+e.Resource+"/"+e.Name] {
-			t.Errorf("%s %s/%s of namespace %q was deleted; no commit removes it", e.UserAgent, e.Resource, e.Name, e.Namespace)
+	if whole.writes < 4 {
+		t.Fatalf("a life of %d writes shows nothing", whole.writes)
+	}
+	for at := 1; at <= whole.writes; at++ {
+		for _, after := range []bool{false, true} {
+			t.Run(fmt.Sprintf("write %d, after %t", at, after), func(t *testing.T) {
+				t.Parallel()
+				f := &fuse{at: at, after: after}
+				life(t, f)
+				if !f.blown {
+					t.Errorf("it made %d writes only", f.writes)
+				}
+			})
 		}
 	}
 }
@@ -243,37 +258,29 @@ func (g *rig) inventoryCovers() {
 // The same while the Kustomization is deleted: the next process finishes it.
 func TestKilledWhileDeleting(t *testing.T) {
 	bystander := testenv.Namespace(t)
-	for _, after := range []bool{false, true} {
-		for at, survived := 1, false; !survived; at++ {
-			if !t.Run(fmt.Sprintf("write %d, after %t", at, after), func(t *testing.T) {
-				g := newRig(t)
-				g.others(bystander)
-				g.publish("v1", upheaval(g.ns)[0])
-				g.kustomization("app", nil)
-				k, _ := g.reconcile("app")
-				if err := g.Delete(t.Context(), k); err != nil {
-					t.Fatal(err)
-				}
-				f := &fuse{at: at, after: after}
-				g.mortal(f)
-				_, _ = g.loop.Reconcile(t.Context(), g.request("app"))
-				survived = !f.blown
-				g.restart()
-				g.reconcile("app")
-				if err := g.Get(t.Context(), g.key("app"), k); !apierrors.IsNotFound(err) {
-					t.Errorf("the Kustomization is still there: %v", err)
-				}
-				if diff := cmp.Diff([]string{g.ns + "_theirs__ConfigMap"}, g.owned()); diff != "" {
-					t.Errorf("objects with labels (-want +got):\n%s", diff)
-				}
-				if got := g.value("plain"); got == "(none)" {
-					t.Error("an object without labels was deleted")
-				}
-			}) || at > 40 {
-				t.Fatalf("stopped at write %d", at)
-			}
+	everyWrite(t, func(t *testing.T, f *fuse) {
+		g := newRig(t)
+		g.others(bystander)
+		g.publish("v1", upheaval(g.ns)[0])
+		g.kustomization("app", nil)
+		k, _ := g.reconcile("app")
+		if err := g.Delete(t.Context(), k); err != nil {
+			t.Fatal(err)
 		}
-	}
+		g.mortal(f)
+		_, _ = g.loop.Reconcile(t.Context(), g.request("app"))
+		g.restart()
+		g.reconcile("app")
+		if err := g.Get(t.Context(), g.key("app"), k); !apierrors.IsNotFound(err) {
+			t.Errorf("the Kustomization is still there: %v", err)
+		}
+		if diff := cmp.Diff([]string{g.ns + "_theirs__ConfigMap"}, g.owned()); diff != "" {
+			t.Errorf("objects with labels (-want +got):\n%s", diff)
+		}
+		if got := g.value("plain"); got == "(none)" {
+			t.Error("an object without labels was deleted")
+		}
+	})
 }
 
 // A new process that finds its inventory in status knows what to prune even

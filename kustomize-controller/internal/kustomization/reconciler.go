@@ -86,6 +86,9 @@ type Options struct {
 type Reconciler struct {
 	Options
 
+	running context.Context            // ends with the process
+	ring    func(types.NamespacedName) // brings an object back; nil in a test
+
 	mu     sync.Mutex
 	memory map[types.NamespacedName]*memory
 }
@@ -101,11 +104,12 @@ type memory struct {
 	deferred      string    // revision that others were let past for
 	passed        string    // revision and digest that nothing held back
 	last          *release  // what was applied then, if something may be held back
+	download      *download // of the artifact, while it goes on
 }
 
 // New returns a Reconciler.
 func New(o Options) *Reconciler {
-	return &Reconciler{Options: o, memory: map[types.NamespacedName]*memory{}}
+	return &Reconciler{Options: o, running: context.Background(), memory: map[types.NamespacedName]*memory{}}
 }
 
 // Reconcile makes the cluster equal to the build of k's source.
@@ -135,6 +139,9 @@ func (r *Reconciler) release(ctx context.Context, k *kustomizev1.Kustomization, 
 	defer cancel()
 	k.Status.LastAttemptedRevision = source.artifact.Revision
 	built, err := r.build(bounded, k, source)
+	if f, ok := errors.AsType[*errFetching](err); ok {
+		return loop.Done{Pending: true, Message: f.message, After: f.left}, nil
+	}
 	if err != nil {
 		return loop.Done{}, r.failed(k, source, "", start, err)
 	}
@@ -170,8 +177,10 @@ func (r *Reconciler) release(ctx context.Context, k *kustomizev1.Kustomization, 
 func (r *Reconciler) build(ctx context.Context, k *kustomizev1.Kustomization, s *source) (*build.Result, error) {
 	telemetry.Enter(ctx, telemetry.Fetch)
 	loop.Progress(ctx, fmt.Sprintf("Fetching manifests for revision %s with a timeout of %s", s.artifact.Revision, k.GetTimeout()))
-	tree, err := r.Fetcher.Fetch(ctx, s.artifact.URL, s.artifact.Digest)
+	tree, err := r.fetch(ctx, k, s)
 	switch {
+	case errors.As(err, new(*errFetching)):
+		return nil, err
 	case errors.Is(err, artifact.ErrNotFound):
 		return nil, loop.Wait(meta.ArtifactFailedReason, r.RequeueDependency,
 			fmt.Errorf("the artifact of %s is not served any more: waiting for the source to publish it again: %w", s, err))
@@ -253,6 +262,9 @@ func (r *Reconciler) recall(k *kustomizev1.Kustomization) *memory {
 func (r *Reconciler) forget(k *kustomizev1.Kustomization) {
 	key := client.ObjectKeyFromObject(k)
 	r.mu.Lock()
+	if m := r.memory[key]; m != nil && m.download != nil {
+		m.download.cancel()
+	}
 	delete(r.memory, key)
 	r.mu.Unlock()
 	corrections.DeleteLabelValues(k.Name, k.Namespace)

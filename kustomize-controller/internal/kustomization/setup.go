@@ -32,6 +32,7 @@ const (
 // Setup registers the reconciler with env. bell rings for Kustomizations
 // whose objects drifted or changed their health.
 func (r *Reconciler) Setup(ctx context.Context, env *process.Env, bell *loop.Bell) error {
+	r.running, r.ring = ctx, bell.Ring
 	for name, values := range indexes {
 		if err := env.Manager.GetFieldIndexer().IndexField(ctx, &kustomizev1.Kustomization{}, name, func(obj client.Object) []string {
 			return values(obj.(*kustomizev1.Kustomization))
