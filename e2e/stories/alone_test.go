@@ -224,8 +224,8 @@ func aloneInvariants(t *testing.T, c client.Client, tools *toolkit.Toolkit, prog
 	ctx := context.Background()
 	s := &story{T: t, Client: c, ns: "default", tools: tools}
 	s.remove(ctx, obj)
-	before := holds(t, tools, program)
-	for range 3 {
+	var before usage
+	for i := range 4 {
 		again := fresh.DeepCopyObject().(conditioned)
 		if err := c.Create(ctx, again); err != nil {
 			t.Fatal(err)
@@ -240,6 +240,9 @@ func aloneInvariants(t *testing.T, c client.Client, tools *toolkit.Toolkit, prog
 			return ""
 		})
 		s.remove(ctx, again)
+		if i == 0 { // all workers have started by now
+			before = holds(t, tools, program)
+		}
 	}
 	s.eventually("open files and goroutines are given back", func() string {
 		for metric, now := range holds(t, tools, program) {

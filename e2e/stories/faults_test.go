@@ -15,6 +15,7 @@ import (
 	"github.com/weirhq/weir/api/duration"
 	kustomizev1 "github.com/weirhq/weir/api/kustomize/v1"
 	sourcev1 "github.com/weirhq/weir/api/source/v1"
+	"github.com/weirhq/weir/e2e/cluster"
 	"github.com/weirhq/weir/internal/gitserver"
 	"github.com/weirhq/weir/internal/testenv"
 	"github.com/weirhq/weir/internal/toolkit"
@@ -38,15 +39,54 @@ const (
 // troubled is a stage whose programs reach the API server through a proxy.
 type troubled struct {
 	*story
+	local   *toolkit.Toolkit
 	proxy   *testenv.Proxy
 	audited int
 	repo    *sourcev1.GitRepository
 	round   int
 }
 
+// onProcesses skips a story that needs the programs as processes of its own.
+func onProcesses(t *testing.T) {
+	t.Helper()
+	if cluster.Wanted() {
+		t.Skip("it stands between programs and the API server, or stops them, which a cluster's Pods do not allow")
+	}
+}
+
+// standAside stops the programs of all stories, if they run, until the story is
+// over: two of a kind without a leader would work against each other.
+func standAside(t *testing.T) {
+	t.Helper()
+	local, ok := shared.tools.(*toolkit.Toolkit)
+	if !ok {
+		return
+	}
+	both := []string{toolkit.Source, toolkit.Kustomize}
+	for _, name := range both {
+		if err := local.Process(name).Stop(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		for _, name := range both {
+			if err := local.Run(name); err != nil {
+				t.Fatal(err)
+			}
+			if err := local.WaitReady(ctx, name); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
+
 // beginTroubled installs some Kustomizations while there is no trouble yet.
 func beginTroubled(t *testing.T) *troubled {
 	t.Helper()
+	onProcesses(t)
+	standAside(t)
 	git, err := gitserver.Start(gitserver.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -55,7 +95,7 @@ func beginTroubled(t *testing.T) *troubled {
 	proxy := testenv.StartProxy(t, testenv.Config(t))
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	programs, err := toolkit.Start(ctx, toolkit.Options{
+	local, err := toolkit.Start(ctx, toolkit.Options{
 		BinDir: bin(t), WorkDir: t.TempDir(), Kubeconfig: proxy.Kubeconfig(t), Programs: []string{toolkit.Source, toolkit.Kustomize},
 	})
 	if err != nil {
@@ -63,12 +103,12 @@ func beginTroubled(t *testing.T) *troubled {
 	}
 	t.Cleanup(func() {
 		proxy.Make(testenv.Trouble{})
-		if err := programs.Stop(); err != nil {
+		if err := local.Stop(); err != nil {
 			t.Error(err)
 		}
 	})
-	s := &troubled{proxy: proxy, story: &story{T: t, Client: testenv.Client(t, addToScheme...), ns: testenv.Namespace(t),
-		git: git, tools: programs, plan: map[string]bool{}}}
+	s := &troubled{local: local, proxy: proxy, story: &story{T: t, Client: testenv.Client(t, addToScheme...), ns: testenv.Namespace(t),
+		git: git, tools: local, plan: map[string]bool{}}}
 	s.audited = len(testenv.Audit(t))
 	if err := git.Init("app", s.files()); err != nil {
 		t.Fatal(err)
@@ -166,8 +206,8 @@ func (s *troubled) over() {
 	s.Helper()
 	for _, name := range []string{toolkit.Source, toolkit.Kustomize} {
 		select {
-		case <-s.tools.Process(name).Ended():
-			s.Errorf("%s ended:\n%s", name, s.tools.Process(name).Tail(20))
+		case <-s.local.Process(name).Ended():
+			s.Errorf("%s ended:\n%s", name, s.local.Process(name).Tail(20))
 		default:
 		}
 	}

@@ -50,7 +50,7 @@ func (s *story) watchInvariants() {
 		audited = len(testenv.Audit(s.T))
 	}
 	control := s.controlObject()
-	before := s.usage()
+	before := s.settled()
 	s.Cleanup(func() {
 		s.deletedOnlyPlanned(audited)
 		s.inventoriesAreComplete()
@@ -275,6 +275,23 @@ func (s *story) cleanUp() {
 			}
 		}
 	}
+}
+
+// settled reads what the programs hold once that has stopped growing: their
+// workers start after they have said that they are ready.
+func (s *story) settled() usage {
+	before := s.usage()
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {
+		time.Sleep(500 * time.Millisecond)
+		now, grown := s.usage(), false
+		for what := range now {
+			grown = grown || now[what] > before[what]+slack/4
+		}
+		if before = now; !grown {
+			break
+		}
+	}
+	return before
 }
 
 // usage reads what the programs hold now.

@@ -60,17 +60,19 @@ func (s *story) holder() string {
 // Two replicas, of which one works: the other takes over when the first ends,
 // is killed, or stands still; one that stood still and wakes up writes nothing.
 func TestLeadersTakeOver(t *testing.T) {
+	onProcesses(t)
 	s := begin(t)
-	if err := s.tools.Process(toolkit.Kustomize).Stop(); err != nil { // the one of all stories knows no leader
+	shared := s.tools.(*toolkit.Toolkit)
+	if err := shared.Process(toolkit.Kustomize).Stop(); err != nil { // the one of all stories knows no leader
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { // before the invariants are checked
-		if err := s.tools.Run(toolkit.Kustomize); err != nil {
+		if err := shared.Run(toolkit.Kustomize); err != nil {
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
-		if err := s.tools.WaitReady(ctx, toolkit.Kustomize); err != nil {
+		if err := shared.WaitReady(ctx, toolkit.Kustomize); err != nil {
 			t.Fatal(err)
 		}
 	})

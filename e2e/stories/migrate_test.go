@@ -30,7 +30,6 @@ import (
 	imagev1 "github.com/weirhq/weir/api/image/v1"
 	kustomizev1 "github.com/weirhq/weir/api/kustomize/v1"
 	notificationv1 "github.com/weirhq/weir/api/notification/v1"
-	notificationv1beta3 "github.com/weirhq/weir/api/notification/v1beta3"
 	sourcev1 "github.com/weirhq/weir/api/source/v1"
 	"github.com/weirhq/weir/internal/gitserver"
 	"github.com/weirhq/weir/internal/toolkit"
@@ -242,12 +241,12 @@ status: {observedGeneration: 1, webhookPath: "HOOK", conditions: FINE}
 ---
 apiVersion: notification.toolkit.fluxcd.io/v1beta3
 kind: Provider
-metadata: {name: chat, namespace: default, FINALIZERS}
+metadata: {name: chat, namespace: default}
 spec: {type: generic, secretRef: {name: hook}}
 ---
 apiVersion: notification.toolkit.fluxcd.io/v1beta3
 kind: Alert
-metadata: {name: chat, namespace: default, FINALIZERS}
+metadata: {name: chat, namespace: default}
 spec: {providerRef: {name: chat}, eventSources: [{kind: Kustomization, name: "*"}]}
 ---
 apiVersion: image.toolkit.fluxcd.io/v1
@@ -331,18 +330,20 @@ func (m *migration) writes(kind func(resource string) bool) (out []string) {
 // what Flux had applied, and handed back in the same way. That Flux was there is
 // played by its own library for applying, and by statuses in its form.
 func TestTakeOverAndHandBack(t *testing.T) {
+	onProcesses(t)
 	m := beginMigration(t)
 	before := identities(t, m.Client, m.applied)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	var err error
-	if m.tools, err = toolkit.Start(ctx, toolkit.Options{BinDir: bin(t), WorkDir: t.TempDir(), Kubeconfig: m.kubeconfig}); err != nil {
+	local, err := toolkit.Start(ctx, toolkit.Options{BinDir: bin(t), WorkDir: t.TempDir(), Kubeconfig: m.kubeconfig})
+	if err != nil {
 		t.Fatal(err)
 	}
+	m.tools = local
 	stopped := false
 	t.Cleanup(func() {
 		if !stopped {
-			_ = m.tools.Stop()
+			_ = local.Stop()
 		}
 	})
 
@@ -351,7 +352,7 @@ func TestTakeOverAndHandBack(t *testing.T) {
 		if err := m.Get(t.Context(), client.ObjectKeyFromObject(repo), repo); err != nil {
 			return err.Error()
 		}
-		if !strings.Contains(repo.Status.Artifact.URL, m.tools.Address(toolkit.Source, "artifacts")) {
+		if !strings.Contains(repo.Status.Artifact.URL, local.Address(toolkit.Source, "artifacts")) {
 			return repo.Status.Artifact.URL
 		}
 		return ""
@@ -377,7 +378,7 @@ func TestTakeOverAndHandBack(t *testing.T) {
 	m.keepsItsRecords(k, repo)
 
 	stopped = true
-	if err := m.tools.Stop(); err != nil {
+	if err := local.Stop(); err != nil {
 		t.Error(err)
 	}
 	// A resumed Flux finds nothing to do either.
@@ -423,16 +424,14 @@ func (m *migration) keepsItsRecords(k *kustomizev1.Kustomization, repo *sourcev1
 	if r := policy.Status.LatestRef; r == nil || r.Tag != "1.0.0" {
 		m.Errorf("latest image %+v", r)
 	}
-	// These kinds have no finalizer any more; those that Flux left are taken away.
-	for _, obj := range []client.Object{&notificationv1beta3.Alert{ObjectMeta: m.meta("chat")}, &notificationv1beta3.Provider{ObjectMeta: m.meta("chat")},
-		&sourcev1.HelmRepository{ObjectMeta: m.meta("oci")}} {
-		m.eventually(fmt.Sprintf("%T has no finalizer", obj), func() string {
-			if err := m.Get(m.Context(), client.ObjectKeyFromObject(obj), obj); err != nil {
-				return err.Error()
-			}
-			return strings.Join(obj.GetFinalizers(), " ")
-		})
-	}
+	// An OCI HelmRepository is not reconciled any more; what was left of that goes.
+	static := &sourcev1.HelmRepository{ObjectMeta: m.meta("oci")}
+	m.eventually("it has no finalizer", func() string {
+		if err := m.Get(m.Context(), client.ObjectKeyFromObject(static), static); err != nil {
+			return err.Error()
+		}
+		return strings.Join(static.GetFinalizers(), " ")
+	})
 	ours := func(resource string) bool {
 		switch resource {
 		case "configmaps", "secrets", "services", "deployments", "horizontalpodautoscalers", "cronjobs", "clusterroles", "namespaces",

@@ -3,6 +3,7 @@ package testenv
 import (
 	"context"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"io"
 	"log"
@@ -25,7 +26,7 @@ import (
 )
 
 // Proxy stands between programs under test and an API server and makes what
-// trouble it is told to. It speaks plain HTTP and acts as the administrator.
+// trouble it is told to. Everybody is the administrator to it.
 type Proxy struct {
 	URL string
 
@@ -83,7 +84,7 @@ func StartProxy(t testing.TB, cfg *rest.Config) *Proxy {
 			return nil
 		},
 	}
-	p.server = httptest.NewServer(p)
+	p.server = httptest.NewTLSServer(p)
 	p.URL = p.server.URL
 	t.Cleanup(func() {
 		p.Thaw()
@@ -95,13 +96,20 @@ func StartProxy(t testing.TB, cfg *rest.Config) *Proxy {
 }
 
 // Config says how to reach the API server through the proxy.
-func (p *Proxy) Config() *rest.Config { return &rest.Config{Host: p.URL, QPS: -1} }
+func (p *Proxy) Config() *rest.Config {
+	return &rest.Config{Host: p.URL, QPS: -1, TLSClientConfig: rest.TLSClientConfig{CAData: p.authority()}}
+}
+
+// authority is the certificate that the proxy is known by.
+func (p *Proxy) authority() []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: p.server.Certificate().Raw})
+}
 
 // Kubeconfig writes a file that says the same as Config, for programs.
 func (p *Proxy) Kubeconfig(t testing.TB) string {
 	t.Helper()
 	c := clientcmdapi.NewConfig()
-	c.Clusters["proxy"] = &clientcmdapi.Cluster{Server: p.URL}
+	c.Clusters["proxy"] = &clientcmdapi.Cluster{Server: p.URL, CertificateAuthorityData: p.authority()}
 	c.Contexts["proxy"] = &clientcmdapi.Context{Cluster: "proxy"}
 	c.CurrentContext = "proxy"
 	file := filepath.Join(t.TempDir(), "kubeconfig")
@@ -217,7 +225,7 @@ var reasons = map[int]metav1.StatusReason{
 }
 
 func (p *Proxy) note(r *http.Request) {
-	if r.Method == http.MethodGet || strings.Contains(r.URL.Path, "/leases") || strings.Contains(r.URL.RawQuery, "dryRun") {
+	if r.Method == http.MethodGet || r.Method == http.MethodHead || strings.Contains(r.URL.Path, "/leases") || strings.Contains(r.URL.RawQuery, "dryRun") {
 		return
 	}
 	p.mu.Lock()

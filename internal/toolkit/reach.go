@@ -19,6 +19,9 @@ func (t *Toolkit) HTTPClient() *http.Client { return http.DefaultClient }
 
 // Log returns what a program has written since it was first started.
 func (t *Toolkit) Log(_ context.Context, name string) (string, error) {
+	if t.processes[name] == nil {
+		return "", fmt.Errorf("%s does not run here", name)
+	}
 	data, err := os.ReadFile(t.processes[name].Log)
 	return string(data), err
 }

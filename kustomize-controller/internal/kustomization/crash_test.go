@@ -98,7 +98,7 @@ func (g *rig) start(cfg *rest.Config, c client.Client, o apply.Options) {
 	options.Client, options.Live, options.Cluster, options.Remote = c, c, cluster, remote.New(o, remote.Policy{})
 	g.Cleanup(options.Remote.Close)
 	g.worker = New(options)
-	g.loop = loop.New(&process.Env{FieldOwner: "gotk-kustomize-controller", Manager: direct{client: c}, Recorder: g.recorder}, g.worker)
+	g.loop = loop.New(&process.Env{FieldOwner: "gotk-kustomize-controller", Manager: testenv.Direct(c), Recorder: g.recorder}, g.worker)
 }
 
 func (g *rig) request(name string) ctrl.Request { return ctrl.Request{NamespacedName: g.key(name)} }

@@ -318,7 +318,7 @@ func TestVariablesFromSecretsAndConfigMaps(t *testing.T) {
 	g := newRig(t)
 	for _, obj := range []client.Object{
 		&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "vars", Namespace: g.ns}, Data: map[string]string{"one": "config", "two": "config", "three": "config"}},
-		&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "vars", Namespace: g.ns}, StringData: map[string]string{"two": "secret", "three": "secret"}},
+		&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "vars", Namespace: g.ns}, StringData: map[string]string{"two": "of-the-secret", "three": "of-the-secret"}},
 	} {
 		if err := g.Create(t.Context(), obj); err != nil {
 			t.Fatal(err)
@@ -335,7 +335,7 @@ func TestVariablesFromSecretsAndConfigMaps(t *testing.T) {
 	})
 	k, _ := g.reconcile("app")
 	g.wantReady(k, metav1.ConditionTrue, meta.ReconciliationSucceededReason)
-	if got := g.value("a"); got != "config-secret-own" {
+	if got := g.value("a"); got != "config-of-the-secret-own" {
 		t.Errorf("a = %q", got)
 	}
 }

@@ -75,6 +75,12 @@ func (s *stage) tellEvents(b *bytes.Buffer) {
 func (s *stage) tellObject(b *bytes.Buffer, ref apply.Ref) {
 	s.Helper()
 	u := s.live(ref)
+	for deadline := time.Now().Add(patience); u != nil && u.GetDeletionTimestamp() != nil && !namespaced(ref.Kind); u = s.live(ref) {
+		if time.Now().After(deadline) { // the API server empties a kind or a namespace first
+			break
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
 	if u == nil {
 		fmt.Fprintf(b, "-- %s is gone\n", ref)
 		return
