@@ -58,7 +58,7 @@ e2e-cluster: ## Install on the cluster of KUBECONFIG and run the stories there (
 	@$(CLUSTER) -run '^TestInstall$$' ./e2e/cluster
 	$(call say,Running the stories)
 	@WEIR_TEST_KUBECONFIG=$$KUBECONFIG $(CLUSTER) ./e2e/stories
-	$(call say,Services, upgrade, removal, each controller alone)
+	$(call say,Upgrading; removing; each controller alone)
 	@$(CLUSTER) -run '^(TestServices|TestUpgrade)$$' ./e2e/cluster
 	@$(CLUSTER) -run '^TestRemove$$' ./e2e/cluster
 	@$(CLUSTER) -run '^TestStandalone$$' ./e2e/cluster
