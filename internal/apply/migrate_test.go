@@ -45,9 +45,14 @@ func TestMigrateVersions(t *testing.T) {
 			gvr := schema.GroupVersionResource{Group: group, Version: "v1", Resource: "widgets"}
 			served := func() {
 				t.Helper()
-				until(t, "the kind being served", func() bool {
+				// A version answers before discovery names it.
+				until(t, "the kind being served and discovered", func() bool {
 					_, err := l.dyn.Resource(gvr).List(t.Context(), metav1.ListOptions{Limit: 1})
-					return err == nil
+					if err != nil {
+						return false
+					}
+					found, err := l.Cluster.mapper.confirm(t.Context(), schema.GroupVersionKind{Group: group, Version: gvr.Version, Kind: "Widget"})
+					return err == nil && found != nil && found.GroupVersionKind.Version == gvr.Version
 				})
 			}
 			crds := l.dyn.Resource(schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"})

@@ -2,14 +2,16 @@ package testenv
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -51,7 +53,7 @@ func Audit(t testing.TB) []AuditEvent {
 	if e.auditLog == "" {
 		t.Skipf("the cluster of %s has no audit log to read", kubeconfigVariable)
 	}
-	events, err := readAudit(e)
+	events, err := e.audit.read(t.Context(), e)
 	if err != nil {
 		t.Fatalf("audit log: %v", err)
 	}
@@ -71,10 +73,18 @@ func Requests(t testing.TB) int64 {
 	return n
 }
 
-// readAudit leaves a marker in the log and reads until it is there: a line is written just after its
+// auditReader reads the log from where it has stopped the time before.
+type auditReader struct {
+	mu     sync.Mutex
+	offset int64
+	events []AuditEvent    // of all lines before offset
+	seen   map[string]bool // markers in them that are still waited for
+}
+
+// read leaves a marker in the log and reads until it is there: a line is written just after its
 // answer is sent.
-func readAudit(e *environment) ([]AuditEvent, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+func (a *auditReader) read(ctx context.Context, e *environment) ([]AuditEvent, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
 	clients, err := kubernetes.NewForConfig(e.config)
 	if err != nil {
@@ -84,17 +94,53 @@ func readAudit(e *environment) ([]AuditEvent, error) {
 	// It is not found, and that is all we want of it.
 	_, _ = clients.CoreV1().RESTClient().Get().Resource("namespaces").Name(marker).DoRaw(ctx)
 	for {
-		data, err := os.ReadFile(e.auditLog)
+		events, found, err := a.until(marker, e.auditLog)
 		if err != nil {
-			return nil, errors.New("it cannot be read")
+			return nil, err
 		}
-		if bytes.Contains(data, []byte(`"`+marker+`"`)) {
-			return parseAudit(data)
+		if found {
+			return events, nil
 		}
-		if ctx.Err() != nil {
+		select {
+		case <-ctx.Done():
 			return nil, fmt.Errorf("no line about namespace %q: %w", marker, ctx.Err())
+		case <-time.After(time.Millisecond):
 		}
 	}
+}
+
+// until takes in what was added to the log, and tells whether the marker is among what was read so far.
+func (a *auditReader) until(marker, file string) ([]AuditEvent, bool, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, false, errors.New("it cannot be read")
+	}
+	defer f.Close()
+	r := bufio.NewReader(io.NewSectionReader(f, a.offset, math.MaxInt64-a.offset))
+	for {
+		line, err := r.ReadBytes('\n')
+		if err == io.EOF { // what follows the last line end is still being written
+			break
+		}
+		if err != nil {
+			return nil, false, err
+		}
+		var l auditLine
+		if err := json.Unmarshal(line, &l); err != nil {
+			return nil, false, fmt.Errorf("line %q: %w", line, err)
+		}
+		a.offset += int64(len(line))
+		if strings.HasPrefix(l.ObjectRef.Name, markerPrefix) {
+			a.seen[l.ObjectRef.Name] = true
+		} else if event, ok := l.event(); ok {
+			a.events = append(a.events, event)
+		}
+	}
+	found := a.seen[marker]
+	delete(a.seen, marker)
+	return slices.Clip(a.events), found, nil
 }
 
 // auditLine holds what is used of an audit.k8s.io/v1 Event.
@@ -109,34 +155,13 @@ type auditLine struct {
 	ResponseStatus   struct{ Code int }
 }
 
-func parseAudit(data []byte) ([]AuditEvent, error) {
-	var events []AuditEvent
-	r := bufio.NewReader(bytes.NewReader(data))
-	for {
-		line, err := r.ReadBytes('\n')
-		if err == io.EOF { // what follows the last line end is still being written
-			return events, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		var l auditLine
-		if err := json.Unmarshal(line, &l); err != nil {
-			return nil, fmt.Errorf("line %q: %w", line, err)
-		}
-		if event, ok := l.event(); ok {
-			events = append(events, event)
-		}
-	}
-}
-
 func (l auditLine) event() (AuditEvent, bool) {
 	// A watch tells its start and its end; all others are told once, when they are complete.
 	begun := l.Stage == "ResponseStarted" && l.Verb == "watch"
 	if !begun && (l.Stage != "ResponseComplete" || l.Verb == "watch") {
 		return AuditEvent{}, false
 	}
-	if ours[l.User.Username] || strings.HasPrefix(l.ObjectRef.Name, markerPrefix) {
+	if ours[l.User.Username] {
 		return AuditEvent{}, false
 	}
 	event := AuditEvent{

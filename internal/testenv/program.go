@@ -127,7 +127,7 @@ func startProgram(ctx context.Context, program string) (*environment, error) {
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
-	return &environment{auditLog: audit, kubeconfig: plane.Kubeconfig, stop: func() {
+	return &environment{auditLog: audit, audit: auditReader{seen: map[string]bool{}}, kubeconfig: plane.Kubeconfig, stop: func() {
 		if err := errors.Join(plane.Stop(), os.RemoveAll(dir)); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 		}

@@ -21,6 +21,7 @@ package testenv
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -58,6 +59,7 @@ type environment struct {
 	config     *rest.Config
 	kubeconfig string
 	auditLog   string // "" for a cluster that is not ours
+	audit      auditReader
 	stop       func()
 }
 
@@ -74,6 +76,7 @@ func Main(m *testing.M, o ...Options) {
 	for _, more := range o {
 		options.CRDs = append(options.CRDs, more.CRDs...)
 	}
+	waitTogether()
 	code := m.Run()
 	for _, more := range o {
 		if more.After != nil {
@@ -88,6 +91,20 @@ func Main(m *testing.M, o ...Options) {
 		}
 	}
 	os.Exit(code)
+}
+
+// together is how many parallel tests run at once. They wait for an API server and
+// its watches more than they compute, so the number of processors is too few.
+const together = "8"
+
+// waitTogether raises -parallel, unless it was given.
+func waitTogether() {
+	flag.Parse()
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if !given {
+		_ = flag.Set("test.parallel", together) // it exists in every test program
+	}
 }
 
 func env(t testing.TB) *environment {

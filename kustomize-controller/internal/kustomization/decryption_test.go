@@ -81,6 +81,7 @@ func (g *rig) setSecret(name string, data map[string][]byte) {
 }
 
 func TestDecryption(t *testing.T) {
+	t.Parallel()
 	g := newRig(t)
 	identity, err := age.GenerateX25519Identity()
 	if err != nil {
@@ -140,6 +141,7 @@ func TestDecryption(t *testing.T) {
 }
 
 func TestAgeIdentitiesForAll(t *testing.T) {
+	t.Parallel()
 	g := newRig(t)
 	identity, err := age.GenerateX25519Identity()
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 // With weir.dev/drift: report, a hand edit is told with its field and its
 // manager, in a condition and one event, and stays; without, it is corrected.
 func TestDriftReport(t *testing.T) {
+	t.Parallel()
 	g := newRig(t)
 	g.publish("main@sha1:1111111111", map[string]string{"app/a.yaml": configMap("a", "1"), "app/b.yaml": configMap("b", "1")})
 	g.kustomization("app", nil)

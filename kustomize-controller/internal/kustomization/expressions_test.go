@@ -15,6 +15,7 @@ import (
 )
 
 func TestHealthByExpression(t *testing.T) {
+	t.Parallel()
 	g := newRig(t)
 	g.publish("v1", map[string]string{"app/a.yaml": configMap("a", "starting")})
 	phase := func(value string) func(*kustomizev1.KustomizationSpec) {
@@ -45,6 +46,7 @@ func TestHealthByExpression(t *testing.T) {
 }
 
 func TestExpressionsThatCannotBeCompiledStall(t *testing.T) {
+	t.Parallel()
 	for name, tt := range map[string]struct {
 		change func(*kustomizev1.KustomizationSpec)
 		says   string
@@ -71,6 +73,7 @@ func TestExpressionsThatCannotBeCompiledStall(t *testing.T) {
 }
 
 func TestReadinessByExpression(t *testing.T) {
+	t.Parallel()
 	for name, tt := range map[string]struct {
 		expr     string
 		ready    bool // the dependency is ready by itself
@@ -108,6 +111,7 @@ func TestReadinessByExpression(t *testing.T) {
 }
 
 func TestCirclesAreNamed(t *testing.T) {
+	t.Parallel()
 	g := newRig(t)
 	g.publish("v1", map[string]string{"app/a.yaml": configMap("a", "1")})
 	for name, needs := range map[string]string{"a": "b", "b": "c", "c": "a"} {
@@ -123,6 +127,7 @@ func TestCirclesAreNamed(t *testing.T) {
 }
 
 func TestFindCircle(t *testing.T) {
+	t.Parallel()
 	for name, tt := range map[string]struct {
 		graph map[string]string // each letter is a dependency
 		want  []string

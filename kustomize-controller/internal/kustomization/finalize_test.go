@@ -42,6 +42,7 @@ func (g *rig) finish(name string) *kustomizev1.Kustomization {
 // The service account that applied the objects is gone: they stay, with an
 // event. The controller's own rights would be rights that nobody gave.
 func TestDeletionWithoutServiceAccount(t *testing.T) {
+	t.Parallel()
 	g := newRig(t)
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "deployer", Namespace: g.ns}}
 	role := &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Name: "deployer", Namespace: g.ns},
@@ -91,6 +92,7 @@ func TestDeletionWithoutServiceAccount(t *testing.T) {
 // The definition of a kind is gone, and its objects with it: the entry is
 // settled, after the API server has been asked anew.
 func TestDeletionWithoutDefinition(t *testing.T) {
+	t.Parallel()
 	g := newRig(t)
 	group := g.ns + ".example.com"
 	g.publish("v1", map[string]string{
@@ -135,12 +137,13 @@ spec:
 // The cluster that holds the objects cannot be reached: that may pass, so the
 // Kustomization stays, says so, and goes when the objects are gone.
 func TestDeletionWhileTheClusterIsAway(t *testing.T) {
+	t.Parallel()
 	g := newRig(t)
 	far := startAnother(g)
 	g.setSecret("far", map[string][]byte{"value": far.kubeconfig})
 	g.publish("v1", map[string]string{"app/a.yaml": configMap("a", "1")})
 	g.kustomization("app", func(s *kustomizev1.KustomizationSpec) {
-		s.TargetNamespace = "default"
+		s.TargetNamespace = far.ns
 		s.KubeConfig = &meta.KubeConfigReference{SecretRef: &meta.SecretKeyReference{Name: "far"}}
 	})
 	k, _ := g.reconcile("app")
@@ -166,17 +169,18 @@ func TestDeletionWhileTheClusterIsAway(t *testing.T) {
 // A failed discovery, of an aggregated API for instance, says nothing about
 // whether a kind exists: nothing is settled on its word.
 func TestDeletionIsNotSettledByABrokenDiscovery(t *testing.T) {
+	t.Parallel()
 	g := newRig(t)
 	far := startAnother(g)
 	g.setSecret("far", map[string][]byte{"value": far.kubeconfig})
 	g.publish("v1", map[string]string{"app/a.yaml": configMap("a", "1")})
 	g.kustomization("app", func(s *kustomizev1.KustomizationSpec) {
-		s.TargetNamespace = "default"
+		s.TargetNamespace = far.ns
 		s.KubeConfig = &meta.KubeConfigReference{SecretRef: &meta.SecretKeyReference{Name: "far"}}
 	})
 	k, _ := g.reconcile("app")
 	g.wantReady(k, metav1.ConditionTrue, meta.ReconciliationSucceededReason)
-	unknown := apply.Ref{Namespace: "default", Name: "x"}
+	unknown := apply.Ref{Namespace: far.ns, Name: "x"}
 	unknown.Group, unknown.Version, unknown.Kind = "gone.example.com", "v1", "Gone"
 	k.Status.Inventory.Entries = append(k.Status.Inventory.Entries, kustomizev1.ResourceRef{ID: unknown.ID(), Version: "v1"})
 	if err := g.Status().Update(t.Context(), k); err != nil {

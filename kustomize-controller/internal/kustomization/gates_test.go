@@ -19,6 +19,7 @@ import (
 )
 
 func TestExternalArtifactsAreBehindAGate(t *testing.T) {
+	t.Parallel()
 	g := newRig(t)
 	g.publish("v1", map[string]string{"app/a.yaml": configMap("a", "1")})
 	repo := &sourcev1.GitRepository{}
@@ -45,6 +46,7 @@ func TestExternalArtifactsAreBehindAGate(t *testing.T) {
 }
 
 func TestGroupedChanges(t *testing.T) {
+	t.Parallel()
 	g := newRig(t)
 	g.o.GroupChanges = true
 	g.restart()
@@ -63,6 +65,7 @@ var brokenRule = []kustomize.CustomHealthCheck{{APIVersion: "v1", HealthCheckExp
 }}}
 
 func TestFailedObjectsCanBeWaitedFor(t *testing.T) {
+	t.Parallel()
 	for name, patient := range map[string]bool{"fail fast": false, "patient": true} {
 		t.Run(name, func(t *testing.T) {
 			g := newRig(t)
@@ -88,6 +91,7 @@ func TestFailedObjectsCanBeWaitedFor(t *testing.T) {
 
 // A new revision ends a wait for health in any case; with the gate an event says so.
 func TestCanceledWaitsAreTold(t *testing.T) {
+	t.Parallel()
 	for _, gate := range []bool{false, true} {
 		g := newRig(t)
 		g.o.TellCanceled = gate
@@ -112,6 +116,7 @@ func TestCanceledWaitsAreTold(t *testing.T) {
 
 // An inventory that cannot be written is refused before anything is applied.
 func TestInventoriesHaveToFit(t *testing.T) {
+	t.Parallel()
 	refs := func(n int) (out []apply.Ref, built *build.Result) {
 		built = &build.Result{}
 		for i := range n {
@@ -137,6 +142,7 @@ func TestInventoriesHaveToFit(t *testing.T) {
 // A variable without a value fails the build, unless the gate
 // StrictPostBuildSubstitutions is off.
 func TestStrictSubstitution(t *testing.T) {
+	t.Parallel()
 	for _, loose := range []bool{false, true} {
 		g := newRig(t)
 		g.o.LooseSubstitution = loose

@@ -40,6 +40,7 @@ func (g *rig) wantHeld(k *kustomizev1.Kustomization, reason string) string {
 }
 
 func TestMayApply(t *testing.T) {
+	t.Parallel()
 	refs := make([]apply.Ref, 4)
 	for i := range refs {
 		refs[i] = apply.Ref{GroupVersionKind: schema.GroupVersionKind{Version: "v1", Kind: "ConfigMap"}, Namespace: "ns", Name: string(rune('a' + i))}
@@ -85,6 +86,7 @@ func TestMayApply(t *testing.T) {
 // A revision that waits for approval changes nothing; what was applied before
 // is kept as it was.
 func TestApproval(t *testing.T) {
+	t.Parallel()
 	g := newRig(t)
 	g.publish("main@sha1:1111111111", map[string]string{"app/a.yaml": configMap("a", "1")})
 	g.kustomization("app", nil)
@@ -125,6 +127,7 @@ func TestApproval(t *testing.T) {
 }
 
 func TestPruneGuard(t *testing.T) {
+	t.Parallel()
 	g := newRig(t)
 	g.publish("v1", map[string]string{"app/a.yaml": configMap("a", "1"), "app/b.yaml": configMap("b", "1")})
 	g.kustomization("app", nil)
@@ -149,6 +152,7 @@ func TestPruneGuard(t *testing.T) {
 }
 
 func TestAnotherOwnersObjectsAreKept(t *testing.T) {
+	t.Parallel()
 	g := newRig(t)
 	g.publish("v1", map[string]string{"app/a.yaml": configMap("a", "1")})
 	g.kustomization("first", nil)
@@ -165,6 +169,7 @@ func TestAnotherOwnersObjectsAreKept(t *testing.T) {
 }
 
 func TestContinueOnError(t *testing.T) {
+	t.Parallel()
 	for value, want := range map[string]string{"true": "1", "false": "(none)"} {
 		t.Run(value, func(t *testing.T) {
 			g := newRig(t)
@@ -185,6 +190,7 @@ func TestContinueOnError(t *testing.T) {
 }
 
 func TestDependenciesOfAnyKind(t *testing.T) {
+	t.Parallel()
 	g := newRig(t)
 	g.publish("v1", map[string]string{"app/a.yaml": configMap("a", "1"), "web/b.yaml": configMap("b", "1")})
 	g.kustomization("app", nil)
@@ -201,6 +207,7 @@ func TestDependenciesOfAnyKind(t *testing.T) {
 }
 
 func TestUnknownAnnotationsStall(t *testing.T) {
+	t.Parallel()
 	g := newRig(t)
 	g.kustomization("app", nil)
 	g.annotate("app", "weir.dev/drift", "ignore")

@@ -110,6 +110,7 @@ func (g *rig) create(objects ...client.Object) {
 // TestVaultByServiceAccount decrypts as a service account that logs in to a
 // Vault with a token of the real API server, until the account is gone.
 func TestVaultByServiceAccount(t *testing.T) {
+	t.Parallel()
 	g := newRig(t)
 	v := startVault(g)
 	tokens, err := cache.NewTokenCache(10)
@@ -167,6 +168,7 @@ func TestVaultByServiceAccount(t *testing.T) {
 // the libraries of AWS, the cluster the real API server. It knows no IAM, so it
 // refuses the token; that it does shows that the right cluster was reached.
 func TestClusterOfACloud(t *testing.T) {
+	t.Parallel()
 	auth.EnableObjectLevelWorkloadIdentity()
 	t.Cleanup(auth.DisableObjectLevelWorkloadIdentity)
 	cfg := testenv.Config(t)

@@ -27,6 +27,7 @@ func (g *rig) setValue(name, value, by string) {
 }
 
 func TestIgnoredFields(t *testing.T) {
+	t.Parallel()
 	g := newRig(t)
 	g.publish("v1", map[string]string{"app/a.yaml": configMap("a", "1"), "app/b.yaml": configMap("b", "1")})
 	g.kustomization("app", func(s *kustomizev1.KustomizationSpec) {
@@ -49,6 +50,7 @@ func TestIgnoredFields(t *testing.T) {
 }
 
 func TestIgnoreRulesThatCannotBeUsedStall(t *testing.T) {
+	t.Parallel()
 	g := newRig(t)
 	g.kustomization("app", func(s *kustomizev1.KustomizationSpec) {
 		s.Ignore = []kustomizev1.IgnoreRule{{Paths: []string{"/spec"}}, {Paths: []string{"/metadata/name"}}}

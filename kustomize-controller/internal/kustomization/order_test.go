@@ -15,6 +15,7 @@ import (
 )
 
 func TestDeletionOrder(t *testing.T) {
+	t.Parallel()
 	now := metav1.Now()
 	make := func(name string, going bool, on ...string) kustomizev1.Kustomization {
 		k := kustomizev1.Kustomization{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: name, Finalizers: []string{loop.Finalizer}}}
@@ -57,6 +58,7 @@ func TestDeletionOrder(t *testing.T) {
 // Two that are deleted together go in the reverse order of their dependency,
 // whichever the controller comes to first; and neither waits for ever.
 func TestDependentsGoFirst(t *testing.T) {
+	t.Parallel()
 	g := newRig(t)
 	g.publish("v1", map[string]string{"app/a.yaml": configMap("a", "1"), "db/b.yaml": configMap("b", "1")})
 	g.kustomization("db", func(s *kustomizev1.KustomizationSpec) { s.Path = "./db" })
@@ -104,6 +106,7 @@ func TestDependentsGoFirst(t *testing.T) {
 // A dependency is not kept for ever by one that cannot be deleted, and not at
 // all when the order is not asked for.
 func TestDeletionWaitsHaveAnEnd(t *testing.T) {
+	t.Parallel()
 	g := newRig(t)
 	g.o.DependentsFirst = true
 	g.restart()

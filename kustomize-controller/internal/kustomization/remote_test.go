@@ -18,6 +18,7 @@ import (
 // well, without a new revision of the source. While that repository is away
 // nothing is changed, and nothing pruned.
 func TestRemoteBases(t *testing.T) {
+	t.Parallel()
 	git, err := gitserver.Start(gitserver.Options{Root: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)

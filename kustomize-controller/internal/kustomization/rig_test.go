@@ -30,7 +30,9 @@ import (
 	"github.com/weirhq/weir/kustomize-controller/internal/remote"
 )
 
-func TestMain(m *testing.M) { testenv.Main(m) }
+func TestMain(m *testing.M) {
+	testenv.Main(m, testenv.Options{After: func() { stopFar() }})
+}
 
 // patience bounds the waits for watches.
 const patience = 30 * time.Second

@@ -24,6 +24,7 @@ import (
 )
 
 func TestConfigKeys(t *testing.T) {
+	t.Parallel()
 	k := &kustomizev1.Kustomization{ObjectMeta: metav1.ObjectMeta{Namespace: "ns"}, Spec: kustomizev1.KustomizationSpec{
 		PostBuild:  &kustomizev1.PostBuild{SubstituteFrom: []kustomizev1.SubstituteReference{{Kind: "ConfigMap", Name: "a"}, {Kind: "Secret", Name: "b"}}},
 		Decryption: &kustomizev1.Decryption{SecretRef: &meta.LocalObjectReference{Name: "c"}},
@@ -58,6 +59,7 @@ func (g *rig) follow(w client.WithWatch, name, value string) {
 
 // A labelled Secret, and a new artifact, reach the cluster without an interval.
 func TestWhatIsReadIsWatched(t *testing.T) {
+	t.Parallel()
 	g := newRig(t)
 	watched, err := labels.Parse("reconcile.fluxcd.io/watch=Enabled")
 	if err != nil {
@@ -116,6 +118,7 @@ func TestWhatIsReadIsWatched(t *testing.T) {
 
 // Without the right to list them, Secrets are not watched, and nothing stops.
 func TestConfigsThatMayNotBeListed(t *testing.T) {
+	t.Parallel()
 	g := newRig(t)
 	cfg := testenv.Config(t)
 	cfg.Impersonate.UserName = "nobody"

@@ -2,6 +2,7 @@ package kustomization
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"net"
 	"os"
@@ -27,20 +28,38 @@ import (
 // binDir is where testenv has put weir-local.
 var binDir = filepath.Join("..", "..", "..", "bin")
 
-// another is a second control plane, reached through a line that can be cut.
+// another is a namespace of a second control plane, reached through a line that can be cut.
 type another struct {
 	client.Client
+	ns         string
 	line       *line
 	kubeconfig []byte
 }
 
+// stopFar ends the second control plane, which all tests share; they have a namespace each.
+var stopFar = func() {}
+
+var startFar = sync.OnceValues(func() (*toolkit.ControlPlane, error) {
+	dir, err := os.MkdirTemp("", "weir-far-")
+	if err != nil {
+		return nil, err
+	}
+	far, err := toolkit.StartControlPlane(context.Background(), toolkit.ControlPlaneOptions{Program: filepath.Join(binDir, "weir-local"), Dir: dir})
+	stopFar = func() {
+		if far != nil {
+			_ = far.Stop()
+		}
+		_ = os.RemoveAll(dir)
+	}
+	return far, err
+})
+
 func startAnother(g *rig) *another {
 	g.Helper()
-	far, err := toolkit.StartControlPlane(g.Context(), toolkit.ControlPlaneOptions{Program: filepath.Join(binDir, "weir-local"), Dir: g.TempDir()})
+	far, err := startFar()
 	if err != nil {
 		g.Fatal(err)
 	}
-	g.Cleanup(func() { _ = far.Stop() })
 	kubeconfig, err := os.ReadFile(far.Kubeconfig)
 	if err != nil {
 		g.Fatal(err)
@@ -49,9 +68,12 @@ func startAnother(g *rig) *another {
 	if err != nil {
 		g.Fatal(err)
 	}
-	a := &another{line: newLine(g, strings.TrimPrefix(far.URL, "https://"))}
+	a := &another{ns: g.ns, line: newLine(g, strings.TrimPrefix(far.URL, "https://"))}
 	a.kubeconfig = bytes.ReplaceAll(kubeconfig, []byte(far.URL), []byte("https://"+a.line.Addr().String()))
 	if a.Client, err = client.New(cfg, client.Options{}); err != nil {
+		g.Fatal(err)
+	}
+	if err := a.Create(g.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: a.ns}}); err != nil {
 		g.Fatal(err)
 	}
 	return a
@@ -110,7 +132,7 @@ func (l *line) set(up bool) {
 func (a *another) value(g *rig, name string) string {
 	g.Helper()
 	cm := &corev1.ConfigMap{}
-	err := a.Get(g.Context(), client.ObjectKey{Namespace: "default", Name: name}, cm)
+	err := a.Get(g.Context(), client.ObjectKey{Namespace: a.ns, Name: name}, cm)
 	if apierrors.IsNotFound(err) {
 		return "(none)"
 	}
@@ -121,12 +143,13 @@ func (a *another) value(g *rig, name string) string {
 }
 
 func TestAnotherCluster(t *testing.T) {
+	t.Parallel()
 	g := newRig(t)
 	far := startAnother(g)
 	g.setSecret("far", map[string][]byte{"value": far.kubeconfig})
 	g.publish("v1", map[string]string{"app/a.yaml": configMap("a", "1"), "app/b.yaml": configMap("b", "1")})
 	g.kustomization("app", func(s *kustomizev1.KustomizationSpec) {
-		s.TargetNamespace, s.Wait = "default", true
+		s.TargetNamespace, s.Wait = far.ns, true
 		s.KubeConfig = &meta.KubeConfigReference{SecretRef: &meta.SecretKeyReference{Name: "far"}}
 	})
 	k, _ := g.reconcile("app")
@@ -138,7 +161,7 @@ func TestAnotherCluster(t *testing.T) {
 	edit := func(name, value string) {
 		t.Helper()
 		cm := &corev1.ConfigMap{}
-		if err := far.Get(g.Context(), client.ObjectKey{Namespace: "default", Name: name}, cm); err != nil {
+		if err := far.Get(g.Context(), client.ObjectKey{Namespace: far.ns, Name: name}, cm); err != nil {
 			t.Fatal(err)
 		}
 		cm.Data["value"] = value
@@ -179,6 +202,7 @@ func TestAnotherCluster(t *testing.T) {
 }
 
 func TestKubeconfigsAreExplained(t *testing.T) {
+	t.Parallel()
 	for name, tt := range map[string]struct {
 		data map[string][]byte
 		says string
@@ -209,6 +233,7 @@ func TestKubeconfigsAreExplained(t *testing.T) {
 
 // A kubeconfig that is gone takes the way to the objects with it; they stay.
 func TestDeletionWithoutKubeconfig(t *testing.T) {
+	t.Parallel()
 	g := newRig(t)
 	g.kustomization("app", func(s *kustomizev1.KustomizationSpec) {
 		s.KubeConfig = &meta.KubeConfigReference{SecretRef: &meta.SecretKeyReference{Name: "gone"}}
@@ -231,6 +256,7 @@ func TestDeletionWithoutKubeconfig(t *testing.T) {
 }
 
 func TestClusterByAddress(t *testing.T) {
+	t.Parallel()
 	g := newRig(t)
 	g.o.WorkloadIdentity = true
 	g.restart()
