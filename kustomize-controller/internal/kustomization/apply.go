@@ -27,14 +27,26 @@ const driftCorrected = "DriftCorrected"
 // The inventory always holds at least what is on the cluster: an object enters
 // it before it is applied, and leaves it after it is gone.
 func (r *Reconciler) apply(ctx context.Context, k *kustomizev1.Kustomization, s *source, applier *apply.Applier, built *build.Result, d demands) ([]apply.Change, error) {
+	result, known, err := r.write(ctx, k, s, applier, built, d)
+	if err != nil {
+		return nil, err
+	}
+	changes := slices.DeleteFunc(result.Changes, func(c apply.Change) bool { return !written(c) })
+	pruned, err := r.prune(ctx, k, s, applier, known, result.Inventory)
+	return append(changes, pruned...), err
+}
+
+// write makes the cluster have the built objects. Besides what was done it
+// returns what is in the inventory then.
+func (r *Reconciler) write(ctx context.Context, k *kustomizev1.Kustomization, s *source, applier *apply.Applier, built *build.Result, d demands) (*apply.Result, []apply.Ref, error) {
 	telemetry.Enter(ctx, telemetry.Apply)
 	loop.Progress(ctx, fmt.Sprintf("Detecting drift for revision %s with a timeout of %s", s.artifact.Revision, k.GetTimeout()))
 	owned, err := inventory(k)
 	if err != nil {
-		return nil, loop.Stall(meta.ReconciliationFailedReason, err)
+		return nil, nil, loop.Stall(meta.ReconciliationFailedReason, err)
 	}
 	if err := fits(owned, built); err != nil {
-		return nil, loop.RetryAfter(meta.ReconciliationFailedReason, k.GetRetryInterval(), err)
+		return nil, nil, loop.RetryAfter(meta.ReconciliationFailedReason, k.GetRetryInterval(), err)
 	}
 	known := owned
 	record := func(refs []apply.Ref) error {
@@ -54,12 +66,10 @@ func (r *Reconciler) apply(ctx context.Context, k *kustomizev1.Kustomization, s 
 		r.tellChanges(k, s, result.Changes)
 	}
 	if err != nil {
-		return nil, loop.RetryAfter(meta.ReconciliationFailedReason, k.GetRetryInterval(), err)
+		return nil, nil, loop.RetryAfter(meta.ReconciliationFailedReason, k.GetRetryInterval(), err)
 	}
 	r.reportDrift(k, s, result.Changes)
-	changes := slices.DeleteFunc(result.Changes, func(c apply.Change) bool { return !written(c) })
-	pruned, err := r.prune(ctx, k, s, applier, known, result.Inventory)
-	return append(changes, pruned...), err
+	return result, known, nil
 }
 
 // written reports whether a change was made to the cluster.

@@ -3,11 +3,13 @@ package kustomization
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/fluxcd/pkg/apis/meta"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	kustomizev1 "github.com/weirhq/weir/api/kustomize/v1"
 	"github.com/weirhq/weir/internal/apply"
@@ -20,6 +22,10 @@ import (
 type release struct {
 	source *source
 	built  *build.Result
+	// restored says that a former process applied it, and that built is what the
+	// objects themselves told of it; lost are those that did not.
+	restored bool
+	lost     []apply.Ref
 }
 
 // held returns why the build is held back, nil if it is not. What was let pass
@@ -42,23 +48,30 @@ func (r *Reconciler) held(k *kustomizev1.Kustomization, s *source, built *build.
 	if h == nil {
 		m.passed, m.last = "", nil
 		if d.wishes.Holds() {
-			m.passed, m.last = s.artifact.Revision+built.Digest, &release{s, built}
+			m.passed, m.last = s.artifact.Revision+built.Digest, &release{source: s, built: built}
 		}
 		apimeta.RemoveStatusCondition(&k.Status.Conditions, heldCondition)
 	}
 	return h, nil
 }
 
-// keep leaves the cluster at what was applied last. Drift from it is corrected
-// if this process has applied it; after a restart it is not known any more.
+// keep leaves the cluster at what was applied last, and corrects drift from it.
 func (r *Reconciler) keep(ctx context.Context, k *kustomizev1.Kustomization, s *source, a *apply.Applier, d demands, h *hold) (loop.Done, error) {
-	if apimeta.SetStatusCondition(&k.Status.Conditions, metav1.Condition{
-		Type: heldCondition, Status: metav1.ConditionTrue, Reason: h.reason, Message: h.message, ObservedGeneration: k.Generation,
-	}) {
-		r.Recorder.Warning(k, h.reason, h.message, s.metadata())
+	last, err := r.former(ctx, k, s, a)
+	if err != nil {
+		return loop.Done{}, loop.RetryAfter(meta.ReconciliationFailedReason, k.GetRetryInterval(), err)
 	}
-	if last := r.recall(k).last; last != nil {
-		if _, err := r.apply(ctx, k, last.source, a, last.built, d); err != nil {
+	message := h.message
+	if last != nil && len(last.lost) > 0 {
+		message += fmt.Sprintf("; the controller was restarted, and what it had applied of these objects is not known until then: %s", names(last.lost))
+	}
+	if apimeta.SetStatusCondition(&k.Status.Conditions, metav1.Condition{
+		Type: heldCondition, Status: metav1.ConditionTrue, Reason: h.reason, Message: message, ObservedGeneration: k.Generation,
+	}) {
+		r.Recorder.Warning(k, h.reason, message, s.metadata())
+	}
+	if last != nil {
+		if err := r.correct(ctx, k, a, d, last); err != nil {
 			return loop.Done{}, err
 		}
 	}
@@ -67,10 +80,43 @@ func (r *Reconciler) keep(ctx context.Context, k *kustomizev1.Kustomization, s *
 		after = min(after, h.after)
 	}
 	if k.Status.LastAppliedRevision == "" {
-		return loop.Done{}, loop.Wait(h.reason, after, errors.New(h.message))
+		return loop.Done{}, loop.Wait(h.reason, after, errors.New(message))
 	}
 	return loop.Done{Reason: meta.ReconciliationSucceededReason, Message: "Applied revision: " + k.Status.LastAppliedRevision,
 		After: after, Quiet: true}, nil
+}
+
+// former returns what was applied last; nil if nothing was. What a former
+// process applied, the objects tell: its source may be gone by now.
+func (r *Reconciler) former(ctx context.Context, k *kustomizev1.Kustomization, s *source, a *apply.Applier) (*release, error) {
+	m := r.recall(k)
+	if m.last != nil || k.Status.LastAppliedRevision == "" {
+		return m.last, nil
+	}
+	owned, err := inventory(k)
+	if err != nil {
+		return nil, err
+	}
+	objects, lost, err := a.Applied(ctx, client.ObjectKeyFromObject(k), owned)
+	if err != nil {
+		return nil, fmt.Errorf("looking for what was applied of revision %s, to correct drift: %w", k.Status.LastAppliedRevision, err)
+	}
+	m.last = &release{
+		source: &source{kind: s.kind, key: s.key, artifact: &meta.Artifact{Revision: k.Status.LastAppliedRevision}},
+		built:  &build.Result{Objects: objects}, restored: true, lost: lost,
+	}
+	return m.last, nil
+}
+
+// correct applies once more what was applied last. Of what was restored nothing
+// is pruned: that an object is not among it is no reason.
+func (r *Reconciler) correct(ctx context.Context, k *kustomizev1.Kustomization, a *apply.Applier, d demands, last *release) error {
+	if !last.restored {
+		_, err := r.apply(ctx, k, last.source, a, last.built, d)
+		return err
+	}
+	_, _, err := r.write(ctx, k, last.source, a, last.built, d)
+	return err
 }
 
 // dropped names what a build would delete. Where objects of a kind have no
