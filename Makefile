@@ -73,13 +73,7 @@ bench: build ## Measure seconds, API requests and CPU seconds of the main jobs
 FUZZTIME ?= 60s
 .PHONY: fuzz
 fuzz: ## Fuzz everything that parses bytes from outside (FUZZTIME=60s or 1000x each)
-	@out=$$(mktemp); trap 'rm -f '$$out EXIT; \
-	for f in $$(grep -rlE --include='*_test.go' '^func Fuzz' $(MODULES)); do \
-		for t in $$(sed -nE 's/^func (Fuzz[A-Za-z0-9_]*)\(.*/\1/p' $$f); do \
-			printf '%s  fuzzing %s in %s ($(FUZZTIME))\n' "$$(date +%H:%M:%S)" $$t $$(dirname $$f); \
-			go test -run '^$$' -fuzz "^$$t\$$" -fuzztime $(FUZZTIME) ./$$(dirname $$f) >$$out 2>&1 || { cat $$out; exit 1; }; \
-		done \
-	done
+	@FUZZTIME=$(FUZZTIME) tools/fuzz.sh $(MODULES)
 
 # The version that images and manifests are labelled with.
 VERSION ?= v0.1.0
