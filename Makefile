@@ -43,8 +43,9 @@ test: build ## Run all tests
 	@$(MAKE) --no-print-directory fuzz FUZZTIME=1000x
 
 .PHONY: e2e
-e2e: build ## Run the stories on the real programs
+e2e: build ## Run the stories on the real programs, and the life of a Helm release
 	@go test -count=1 -v -timeout 30m ./e2e/stories/...
+	@WEIR_HELM=1 go test -count=1 -v -timeout 30m -run '^TestHelm$$' ./e2e/chart
 
 # The cluster is the one of KUBECONFIG; e2e/cluster says what the other variables
 # mean. One platform of the images will do.

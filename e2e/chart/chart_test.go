@@ -29,8 +29,10 @@ const (
 	version     = "v9.8.7"
 )
 
+var built = sync.OnceValues(func() (Files, error) { return Build(dir, config, version) })
+
 var archive = sync.OnceValues(func() ([]byte, error) {
-	files, err := Build(dir, config, version)
+	files, err := built()
 	if err != nil {
 		return nil, err
 	}
@@ -118,9 +120,19 @@ func plain(t *testing.T, all map[string]*unstructured.Unstructured) map[string]*
 	return all
 }
 
+var whole = sync.OnceValues(func() (*manifests.Manifests, error) {
+	return manifests.Render(config, "default", manifests.Options{Version: version})
+})
+
 func kustomized(t *testing.T, folder string, components ...string) map[string]*unstructured.Unstructured {
 	t.Helper()
-	m, err := manifests.Render(config, folder, manifests.Options{Version: version, Components: components})
+	rendered := whole
+	if folder != "default" || len(components) > 0 {
+		rendered = func() (*manifests.Manifests, error) {
+			return manifests.Render(config, folder, manifests.Options{Version: version, Components: components})
+		}
+	}
+	m, err := rendered()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -216,12 +228,9 @@ func TestOneControllerEqualsStandalone(t *testing.T) {
 
 func TestMonitoringEqualsConfig(t *testing.T) {
 	on := values{"create": true}
-	with := mustRender(t, values{"monitoring": values{"podMonitor": on, "rules": on, "dashboards": on}})
-	got := map[string]*unstructured.Unstructured{}
-	for name, obj := range with {
-		if mustRender(t, nil)[name] == nil {
-			got[name] = obj
-		}
+	got := mustRender(t, values{"monitoring": values{"podMonitor": on, "rules": on, "dashboards": on}})
+	for name := range mustRender(t, nil) {
+		delete(got, name)
 	}
 	same(t, kustomized(t, "monitoring"), got)
 }
