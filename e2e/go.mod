@@ -12,6 +12,7 @@ require (
 	github.com/fluxcd/source-controller/api v1.9.4
 	github.com/google/go-cmp v0.7.0
 	github.com/google/go-containerregistry v0.21.6
+	github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring v0.93.1
 	github.com/prometheus/client_model v0.6.2
 	github.com/prometheus/common v0.67.5
 	github.com/weirhq/weir/api v0.0.0-00010101000000-000000000000

@@ -45,7 +45,7 @@ func TestFoldersAreAccepted(t *testing.T) {
 			}
 			for _, obj := range objects {
 				if obj.GroupVersionKind().Group == operatorGroup {
-					continue // the definitions come with the Prometheus operator; e2e/monitoring looks at these
+					continue // the definitions come with the Prometheus operator; e2e/observe looks at these
 				}
 				if err := send(t.Context(), c, obj, client.DryRunAll); err != nil {
 					t.Errorf("%s %q: %v", obj.GetKind(), obj.GetName(), err)
