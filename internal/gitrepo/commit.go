@@ -10,7 +10,6 @@ import (
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/filemode"
 	"github.com/go-git/go-git/v5/plumbing/object"
-	"github.com/go-git/go-git/v5/storage/filesystem"
 )
 
 // Edit is the new content of one file, by its slash path. A file that exists
@@ -44,7 +43,7 @@ func (r *Repo) Commit(ctx context.Context, base string, edits []Edit, o CommitOp
 	if err := m.ensure(ctx); err != nil {
 		return "", r.fail(err)
 	}
-	hash, err := m.write(plumbing.NewHash(base), edits, o)
+	hash, err := m.write(ctx, plumbing.NewHash(base), edits, o)
 	if err != nil {
 		return "", r.fail(fmt.Errorf("commit on %q: %w", base, err))
 	}
@@ -52,11 +51,14 @@ func (r *Repo) Commit(ctx context.Context, base string, edits []Edit, o CommitOp
 }
 
 // write is Commit; the caller is the writer.
-func (m *mirror) write(base plumbing.Hash, edits []Edit, o CommitOptions) (plumbing.Hash, error) {
+func (m *mirror) write(ctx context.Context, base plumbing.Hash, edits []Edit, o CommitOptions) (plumbing.Hash, error) {
 	if !m.has(base) {
 		return base, fmt.Errorf("%w: the base was not fetched", ErrIncomplete)
 	}
-	s := m.store()
+	s, err := m.store()
+	if err != nil {
+		return base, err
+	}
 	defer s.Close()
 	parent, err := readCommit(s, base)
 	if err != nil {
@@ -77,7 +79,7 @@ func (m *mirror) write(base plumbing.Hash, edits []Edit, o CommitOptions) (plumb
 	if err != nil {
 		return base, err
 	}
-	if err := m.writePack(b.objects); err != nil {
+	if err := m.writePack(ctx, b.objects); err != nil {
 		return base, err
 	}
 	return c, m.keep(kept{commit: c, root: c})
@@ -114,7 +116,7 @@ func (f *folder) put(path string, content []byte) error {
 
 // builder collects the objects of a commit.
 type builder struct {
-	s       *filesystem.Storage
+	s       *store
 	objects []plumbing.EncodedObject
 }
 
@@ -123,7 +125,7 @@ func (b *builder) add(t plumbing.ObjectType, content []byte) plumbing.Hash {
 	o.SetType(t)
 	_, _ = o.Write(content) // to memory
 	h := o.Hash()
-	if b.s.HasEncodedObject(h) != nil && !slices.ContainsFunc(b.objects, func(x plumbing.EncodedObject) bool { return x.Hash() == h }) {
+	if !b.s.has(h) && !slices.ContainsFunc(b.objects, func(x plumbing.EncodedObject) bool { return x.Hash() == h }) {
 		b.objects = append(b.objects, o)
 	}
 	return h

@@ -136,7 +136,7 @@ func TestCommitThatIsNoTipOfAnOldServer(t *testing.T) {
 
 func TestManyIncrementsRepackWhileRead(t *testing.T) {
 	s := serve(t, gitserver.Options{})
-	o := Options{Dir: t.TempDir()}
+	o := Options{Dir: t.TempDir(), repackAfter: 5}
 	r := open(t, pool(t, o), s.URL(name), Auth{})
 	base := poll(t, r, Ref{Branch: "main"})
 	fetch(t, r, base)
@@ -159,7 +159,7 @@ func TestManyIncrementsRepackWhileRead(t *testing.T) {
 		})
 	}
 	var last Revision
-	for i := range repackAfter + 5 {
+	for i := range o.repackAfter + 5 {
 		commit(t, s, "main", map[string]string{"apps/a.yaml": fmt.Sprint("a: ", i, "\n")})
 		last = poll(t, r, Ref{Branch: "main"})
 		fetch(t, r, last)
@@ -167,7 +167,7 @@ func TestManyIncrementsRepackWhileRead(t *testing.T) {
 	close(stop)
 	readers.Wait()
 	packs, _ := filepath.Glob(filepath.Join(o.Dir, "*", "objects", "pack", "*.pack"))
-	if len(packs) >= repackAfter {
+	if len(packs) >= o.repackAfter {
 		t.Errorf("%d packs, never repacked", len(packs))
 	}
 	for _, h := range []string{base.Hash, last.Hash} {

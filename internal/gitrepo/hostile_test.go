@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -27,6 +28,8 @@ type malicious struct {
 	url  string
 	tip  plumbing.Hash
 	pack []byte
+
+	v0 bool // speaks protocol v0
 
 	// What it does instead, where set.
 	advertise, list, send func(http.ResponseWriter, *http.Request)
@@ -52,8 +55,11 @@ func (m *malicious) good() {
 	tree := thing{plumbing.TreeObject, entryOf("100644", "a.yaml", file.hash())}
 	c := commitOf(tree.hash())
 	m.tip, m.pack = c.hash(), packOf(file, tree, c)
-	m.advertise, m.list, m.send = nil, nil, nil
+	m.v0, m.advertise, m.list, m.send = false, nil, nil, nil
 }
+
+// old makes it speak the old protocol.
+func (m *malicious) old() { m.v0 = true }
 
 // ServeHTTP implements http.Handler.
 func (m *malicious) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -72,6 +78,8 @@ func (m *malicious) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, usual)
 	}
 	switch {
+	case r.Method == http.MethodGet && m.v0:
+		do(m.advertise, pkt("# service=git-upload-pack\n")+"0000"+pkt(m.tip.String()+" refs/heads/main\x00side-band-64k shallow ofs-delta\n")+"0000")
 	case r.Method == http.MethodGet:
 		do(m.advertise, pkt("# service=git-upload-pack\n")+"0000"+pkt("version 2\n")+pkt("ls-refs\n")+pkt("fetch=shallow\n")+pkt("object-format=sha1\n")+"0000")
 	case bytes.Contains(body, []byte("command=ls-refs")):
@@ -140,14 +148,18 @@ func raw(kind plumbing.ObjectType, size uint64, extra, data []byte) []byte {
 	}
 	b = append(b, extra...)
 	var z bytes.Buffer
-	w := zlib.NewWriter(&z)
+	w := deflaters.Get().(*zlib.Writer)
+	defer deflaters.Put(w)
+	w.Reset(&z)
 	_, _ = w.Write(data)
 	_ = w.Close()
 	return append(b, z.Bytes()...)
 }
 
-// delta makes target bytes by copying the start of a base of n bytes over and over.
-func delta(n, target int) []byte {
+var deflaters = sync.Pool{New: func() any { return zlib.NewWriter(nil) }}
+
+// copies is a delta that makes target bytes by copying the start of a base of n bytes over and over.
+func copies(n, target int) []byte {
 	d := binary.AppendUvarint(nil, uint64(n))
 	d = binary.AppendUvarint(d, uint64(target))
 	for made := 0; made < target; made += n {
@@ -206,7 +218,7 @@ var hostile = map[string]struct {
 		m.list = func(w http.ResponseWriter, _ *http.Request) {
 			endless(w, pkt(strings.Repeat("1", 40)+" refs/heads/"+strings.Repeat("x", 900)+"\n"))
 		}
-	}, nil},
+	}, ErrTooLarge},
 	"refs cut": {func(m *malicious) {
 		m.list = func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "0040") }
 	}, ErrUnreachable},
@@ -265,13 +277,48 @@ var hostile = map[string]struct {
 			io.WriteString(w, pkt("packfile\n"))
 			endless(w, pkt("\x02"+strings.Repeat("x", 60000)))
 		}
-	}, ErrUnreachable},
+	}, ErrTooLarge},
+	"nothing endless": {func(m *malicious) {
+		m.send = func(w http.ResponseWriter, _ *http.Request) {
+			io.WriteString(w, pkt("packfile\n"))
+			endless(w, pkt("\x01"))
+		}
+	}, ErrTooLarge},
 	"shallow endless": {func(m *malicious) {
 		m.send = func(w http.ResponseWriter, _ *http.Request) {
 			io.WriteString(w, pkt("shallow-info\n"))
 			endless(w, pkt("shallow "+strings.Repeat("1", 40)+"\n"))
 		}
-	}, ErrUnreachable},
+	}, ErrTooLarge},
+	"acknowledgments endless": {func(m *malicious) {
+		m.send = func(w http.ResponseWriter, _ *http.Request) {
+			io.WriteString(w, pkt("acknowledgments\n"))
+			endless(w, pkt("ACK "+strings.Repeat("1", 40)+"\n"))
+		}
+	}, ErrTooLarge},
+	"marks endless": {func(m *malicious) {
+		m.send = func(w http.ResponseWriter, _ *http.Request) { endless(w, "0001") }
+	}, ErrTooLarge},
+	"shallow endless, of an old server": {func(m *malicious) {
+		m.old()
+		m.send = func(w http.ResponseWriter, _ *http.Request) {
+			endless(w, pkt("shallow "+strings.Repeat("1", 40)+"\n"))
+		}
+	}, ErrTooLarge},
+	"acknowledgments endless, of an old server": {func(m *malicious) {
+		m.old()
+		m.send = func(w http.ResponseWriter, _ *http.Request) {
+			io.WriteString(w, "0000")
+			endless(w, pkt("ACK "+strings.Repeat("1", 40)+" common\n"))
+		}
+	}, ErrTooLarge},
+	"progress endless, of an old server": {func(m *malicious) {
+		m.old()
+		m.send = func(w http.ResponseWriter, _ *http.Request) {
+			io.WriteString(w, "0000"+pkt("NAK\n"))
+			endless(w, pkt("\x02"+strings.Repeat("x", 60000)))
+		}
+	}, ErrTooLarge},
 	"another band": {func(m *malicious) {
 		m.send = func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, pkt("packfile\n")+pkt("\x07x")+"0000") }
 	}, ErrUnreachable},
@@ -294,14 +341,36 @@ var hostile = map[string]struct {
 	"many bombs": {func(m *malicious) {
 		m.sends(seal(300, bytes.Repeat(raw(plumbing.BlobObject, 8<<20, nil, make([]byte, 8<<20)), 300)))
 	}, ErrTooLarge},
-	"delta bomb":      {func(m *malicious) { m.sends(deltaChain(1<<14, 32<<20)) }, ErrTooLarge},
+	"delta bomb":                         {func(m *malicious) { m.sends(deltaChain(1<<14, 32<<20)) }, ErrTooLarge},
+	"delta bombs below the limit of one": {func(m *malicious) { m.sends(deltasOf(1<<14, 15<<20, 4)) }, ErrTooLarge},
+	"delta of deltas, very deep":         {func(m *malicious) { m.sends(deltasDeep(maxDeltas + 10)) }, ErrTooLarge},
+	"delta of another size": {func(m *malicious) {
+		d := copies(4, 4)
+		base := raw(plumbing.BlobObject, 5, nil, []byte("abcde"))
+		m.sends(seal(2, append(base, raw(plumbing.OFSDeltaObject, uint64(len(d)), back(len(base)), d)...)))
+	}, ErrUnreachable},
+	"delta beyond its base": {func(m *malicious) {
+		d := []byte{4, 4, 0x91, 1, 4} // 4 bytes from 1 on, of 4
+		base := raw(plumbing.BlobObject, 4, nil, []byte("abcd"))
+		m.sends(seal(2, append(base, raw(plumbing.OFSDeltaObject, uint64(len(d)), back(len(base)), d)...)))
+	}, ErrUnreachable},
+	"delta between objects": {func(m *malicious) {
+		d := copies(4, 4)
+		base := raw(plumbing.BlobObject, 4, nil, []byte("abcd"))
+		m.sends(seal(2, append(base, raw(plumbing.OFSDeltaObject, uint64(len(d)), back(len(base)-1), d)...)))
+	}, ErrUnreachable},
+	"deltas of each other": {func(m *malicious) {
+		d := copies(4, 4)
+		blob := thing{plumbing.BlobObject, []byte("abcd")}.hash()
+		m.sends(seal(2, append(raw(plumbing.REFDeltaObject, uint64(len(d)), blob[:], d), raw(plumbing.REFDeltaObject, uint64(len(d)), blob[:], d)...)))
+	}, ErrIncomplete},
 	"delta that lies": {func(m *malicious) { m.sends(lyingDelta()) }, ErrUnreachable},
 	"delta of itself": {func(m *malicious) {
-		d := delta(4, 4)
+		d := copies(4, 4)
 		m.sends(seal(1, raw(plumbing.OFSDeltaObject, uint64(len(d)), []byte{0}, d)))
 	}, ErrUnreachable},
 	"delta of nothing": {func(m *malicious) {
-		d := delta(4, 4)
+		d := copies(4, 4)
 		m.sends(seal(1, raw(plumbing.REFDeltaObject, uint64(len(d)), bytes.Repeat([]byte{7}, 20), d)))
 	}, ErrIncomplete},
 	"twice the same": {func(m *malicious) { b := thing{plumbing.BlobObject, []byte("a")}; m.sends(packOf(b, b)) }, ErrUnreachable},
@@ -368,13 +437,41 @@ func deepTree(m *malicious) {
 // deltaChain is a base of n bytes and a delta of it that makes target bytes.
 func deltaChain(n, target int) []byte {
 	base := raw(plumbing.BlobObject, uint64(n), nil, make([]byte, n))
-	d := delta(n, target)
-	offset := []byte{byte(len(base) & 0x7f)}
-	for rest := len(base) >> 7; rest > 0; rest >>= 7 {
-		rest--
-		offset = append([]byte{0x80 | byte(rest&0x7f)}, offset...)
+	d := copies(n, target)
+	return seal(2, append(base, raw(plumbing.OFSDeltaObject, uint64(len(d)), back(len(base)), d)...))
+}
+
+// back writes how far before a delta its base starts.
+func back(n int) []byte {
+	b := []byte{byte(n & 0x7f)}
+	for n >>= 7; n > 0; n >>= 7 {
+		n--
+		b = append([]byte{0x80 | byte(n&0x7f)}, b...)
 	}
-	return seal(2, append(base, raw(plumbing.OFSDeltaObject, uint64(len(d)), offset, d)...))
+	return b
+}
+
+// deltasOf is a base of n bytes and many deltas of it, each of which makes target bytes.
+func deltasOf(n, target, many int) []byte {
+	pack := raw(plumbing.BlobObject, uint64(n), nil, make([]byte, n))
+	for i := range many {
+		d := copies(n, target-i*n)
+		pack = append(pack, raw(plumbing.OFSDeltaObject, uint64(len(d)), back(len(pack)), d)...)
+	}
+	return seal(uint32(1+many), pack)
+}
+
+// deltasDeep is a base and deltas, each of the one before it.
+func deltasDeep(deep int) []byte {
+	pack, last := raw(plumbing.BlobObject, 4, nil, []byte("abcd")), 0
+	for i := range deep {
+		at, size := len(pack), 4+i // one byte more each time
+		d := binary.AppendUvarint(binary.AppendUvarint(nil, uint64(size)), uint64(size+1))
+		d = append(d, 0xb0, byte(size), byte(size>>8), 1, 'x')
+		pack = append(pack, raw(plumbing.OFSDeltaObject, uint64(len(d)), back(at-last), d)...)
+		last = at
+	}
+	return seal(uint32(1+deep), pack)
 }
 
 // lyingDelta says that it makes 10 bytes and makes a lot more.
@@ -389,14 +486,14 @@ func lyingDelta() []byte {
 func TestHostileServers(t *testing.T) {
 	for title, h := range hostile {
 		t.Run(title, func(t *testing.T) {
+			t.Parallel()
 			m := startMalicious(t)
 			dir := t.TempDir()
 			r := open(t, pool(t, Options{Dir: dir, MaxPackBytes: 4 << 20, MaxObjectBytes: 16 << 20}), m.url, Auth{})
 			h.be(m)
 			wait := time.Minute
-			switch _, waits, _ := strings.Cut(title, " "); {
-			case waits == "hangs", waits == "trickle", title == "refs endless", title == "progress endless", title == "shallow endless":
-				wait = 2 * time.Second // what goes on for ever is ended by the context
+			if _, waits, _ := strings.Cut(title, " "); waits == "hangs" || waits == "trickle" {
+				wait = 500 * time.Millisecond // what goes on for ever is ended by the context
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), wait)
 			defer cancel()
@@ -442,6 +539,7 @@ func stored(t *testing.T, dir string) (out []string) {
 func TestHostilityLater(t *testing.T) {
 	for _, title := range []string{"no file", "tree: dots", "another commit", "delta of nothing", "pack ends early", "checksum", "many bombs"} {
 		t.Run(title, func(t *testing.T) {
+			t.Parallel()
 			m := startMalicious(t)
 			dir := t.TempDir()
 			r := open(t, pool(t, Options{Dir: dir, MaxPackBytes: 4 << 20, MaxObjectBytes: 16 << 20}), m.url, Auth{})

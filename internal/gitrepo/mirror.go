@@ -15,10 +15,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/go-git/go-billy/v5/osfs"
 	"github.com/go-git/go-git/v5/plumbing"
-	"github.com/go-git/go-git/v5/plumbing/cache"
-	"github.com/go-git/go-git/v5/storage/filesystem"
 	"golang.org/x/sync/semaphore"
 )
 
@@ -29,7 +26,8 @@ import (
 // complete. A process killed between two steps leaves the previous state and
 // garbage that open removes.
 type mirror struct {
-	dir string
+	dir         string
+	repackAfter int // packs
 
 	writer  *semaphore.Weighted // one of fetch, commit, repack, wipe
 	readers *semaphore.Weighted // a view takes 1, removing packs takes all
@@ -55,11 +53,6 @@ const (
 	maxKept = 128
 	// maxHaves bounds the commits told to the server in a fetch.
 	maxHaves = 32
-	// deltaCache bounds what go-git keeps of delta bases while objects are
-	// read. When it is too small for files that are deltas of each other and
-	// lie far apart, each base is inflated again and again.
-	deltaCache = 96 * cache.MiByte
-
 	// discardWait bounds the wait for readers when a failed fetch is cleaned up.
 	discardWait = 10 * time.Second
 
@@ -67,7 +60,7 @@ const (
 )
 
 func newMirror(dir string) *mirror {
-	return &mirror{dir: dir, writer: semaphore.NewWeighted(1), readers: semaphore.NewWeighted(math.MaxInt64)}
+	return &mirror{dir: dir, repackAfter: repackAfter, writer: semaphore.NewWeighted(1), readers: semaphore.NewWeighted(math.MaxInt64)}
 }
 
 func (m *mirror) packDir() string { return filepath.Join(m.dir, "objects", "pack") }
@@ -333,18 +326,6 @@ func (m *mirror) has(h plumbing.Hash) bool {
 // asks for none.
 func (m *mirror) hasTag(commit plumbing.Hash, tag string) bool {
 	return tag == "" || slices.Contains(m.list(), kept{commit, plumbing.NewHash(tag)})
-}
-
-// store opens the objects. It knows the packs of this moment and is not for
-// concurrent use. KeepDescriptors matters: without it go-git opens the pack
-// again for every object. ExclusiveAccess stays off: with it HasEncodedObject
-// of go-git 5.19 denies every object that lies in a pack.
-func (m *mirror) store() *filesystem.Storage { return m.storeOf(deltaCache) }
-
-// storeOf is store with a cache of that many bytes.
-func (m *mirror) storeOf(size cache.FileSize) *filesystem.Storage {
-	return filesystem.NewStorageWithOptions(osfs.New(m.dir), cache.NewObjectLRU(size),
-		filesystem.Options{KeepDescriptors: true})
 }
 
 // size is the bytes of all packs.

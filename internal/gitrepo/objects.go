@@ -8,7 +8,6 @@ import (
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/filemode"
 	"github.com/go-git/go-git/v5/plumbing/object"
-	"github.com/go-git/go-git/v5/storage/filesystem"
 )
 
 // Signature is who did something, and when.
@@ -27,8 +26,8 @@ type Commit struct {
 // maxCommit bounds a commit or tag object, in bytes.
 const maxCommit = 4 << 20
 
-func readCommit(s *filesystem.Storage, h plumbing.Hash) (*object.Commit, error) {
-	raw, err := readObject(s, plumbing.CommitObject, h, maxCommit)
+func readCommit(s *store, h plumbing.Hash) (*object.Commit, error) {
+	raw, err := s.read(plumbing.CommitObject, h, maxCommit)
 	if err != nil {
 		return nil, err
 	}
@@ -44,6 +43,16 @@ func readCommit(s *filesystem.Storage, h plumbing.Hash) (*object.Commit, error) 
 	return c, nil
 }
 
+// readCommit is readCommit with a store of its own.
+func (m *mirror) readCommit(h plumbing.Hash) (*object.Commit, error) {
+	s, err := m.store()
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	return readCommit(s, h)
+}
+
 func exported(c *object.Commit) Commit {
 	return Commit{
 		Hash: c.Hash.String(), Tree: c.TreeHash.String(), Message: c.Message,
@@ -56,7 +65,10 @@ func exported(c *object.Commit) Commit {
 // one of the kept commits, which were checked in their time, is skipped: the
 // cost follows the change.
 func (m *mirror) complete(h plumbing.Hash) error {
-	s := m.store()
+	s, err := m.store()
+	if err != nil {
+		return err
+	}
 	defer s.Close()
 	c, err := readCommit(s, h)
 	if err != nil {
@@ -78,7 +90,7 @@ const maxDepth = 200
 
 // walker visits the objects of trees, each once.
 type walker struct {
-	s    *filesystem.Storage
+	s    *store
 	done map[plumbing.Hash]bool
 }
 
@@ -110,7 +122,7 @@ func (w *walker) complete(now, before plumbing.Hash, depth int) error {
 				return err
 			}
 		default:
-			if err := w.s.HasEncodedObject(e.hash); err != nil {
+			if !w.s.has(e.hash) {
 				return fmt.Errorf("%w: file %q (%s)", ErrIncomplete, e.name, e.hash)
 			}
 			w.done[e.hash] = true

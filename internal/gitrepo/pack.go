@@ -3,19 +3,20 @@ package gitrepo
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"compress/zlib"
 	"context"
 	"crypto/sha1"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/go-git/go-git/v5/plumbing"
-	"github.com/go-git/go-git/v5/plumbing/format/idxfile"
-	"github.com/go-git/go-git/v5/plumbing/format/packfile"
 )
 
 // errBadPack reports a pack that no honest server sends.
@@ -28,16 +29,13 @@ type limits struct {
 	heavy  chan struct{}
 }
 
-// inflation bounds all objects of a pack together, as a multiple of
-// limits.pack: work, not memory, as each object is let go again.
-const inflation = 32
+// inflation bounds all objects of a fetch together, inflated: work, not memory. What
+// comes of a small pack is bounded by its size too.
+func (l limits) inflation(wire int64) int64 { return min(4*l.pack, l.pack/2+256*wire) }
 
 const (
-	// heavyPack and heavyObject are the sizes in bytes above which packs take turns
-	// to be indexed: the memory of that grows with the pack, and with what its
-	// deltas make.
-	heavyPack   = 4 << 20
-	heavyObject = 8 << 20
+	// heavyPack is the size in bytes above which packs take turns to be indexed.
+	heavyPack = 4 << 20
 	// maxObjects bounds the objects of a pack.
 	maxObjects = 1_000_000
 )
@@ -68,9 +66,7 @@ func (m *mirror) ingest(ctx context.Context, r io.Reader, lim limits) error {
 	if !bytes.Equal(sum.got, sum.want) {
 		return fmt.Errorf("%w: checksum mismatch", errBadPack)
 	}
-	in := &until{ctx, f}
-	bases, largest, err := inspect(in, lim)
-	if err == nil && (n > heavyPack || largest > heavyObject) {
+	if n > heavyPack {
 		select {
 		case lim.heavy <- struct{}{}:
 			defer func() { <-lim.heavy }()
@@ -78,185 +74,72 @@ func (m *mirror) ingest(ctx context.Context, r io.Reader, lim limits) error {
 			return ctx.Err()
 		}
 	}
-	if err == nil && len(bases) > 0 {
-		err = m.completePack(f, sum.count, bases)
-	}
+	objects, err := m.index(ctx, f, sum.count, lim)
 	if err != nil {
 		return err
 	}
-	index, err := indexPack(in)
+	_, err = m.install(f, objects)
+	return bare(err)
+}
+
+// index finds out what is in the pack in f, of count objects, and completes it.
+func (m *mirror) index(ctx context.Context, f *os.File, count uint32, lim limits) ([]packObject, error) {
+	s, err := scanPack(ctx, f, count, lim)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return bare(m.install(f, index))
+	r := newResolver(ctx, f, m.tempDir(), lim, s)
+	defer r.close()
+	if err := r.resolve(); err != nil {
+		return nil, packError(err)
+	}
+	if err := m.completePack(f, r); err != nil {
+		return nil, err
+	}
+	return r.objects, nil
 }
 
-// until is a file that ends with a context, for code that knows none.
-type until struct {
-	ctx context.Context
-	f   *os.File
-}
-
-// Read implements io.Reader.
-func (u *until) Read(b []byte) (int, error) {
-	if err := u.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return u.f.Read(b)
-}
-
-// Seek implements io.Seeker.
-func (u *until) Seek(offset int64, whence int) (int64, error) { return u.f.Seek(offset, whence) }
-
-// inspect bounds the objects of a pack before anything takes their sizes for
-// granted, and returns what its deltas name as bases, and the size of the largest.
-func inspect(f io.ReadSeeker, lim limits) (bases map[plumbing.Hash]bool, largest int64, err error) {
-	if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return nil, 0, bare(err)
-	}
-	sc := packfile.NewScanner(f)
-	_, count, err := sc.Header()
-	if err != nil {
-		return nil, 0, packError(err)
-	}
-	if count > maxObjects {
-		return nil, 0, fmt.Errorf("%w: the fetch brings %d objects, more than %d", ErrTooLarge, count, maxObjects)
-	}
-	bases, total := map[plumbing.Hash]bool{}, int64(0)
-	for range count {
-		h, err := sc.NextObjectHeader()
-		if err != nil {
-			return nil, 0, packError(err)
-		}
-		if h.Type == plumbing.REFDeltaObject {
-			bases[h.Reference] = true
-		}
-		size, err := inspectObject(sc, h, lim)
-		if err != nil {
-			return nil, 0, err
-		}
-		largest = max(largest, size)
-		if total += size; total/inflation > lim.pack {
-			return nil, 0, fmt.Errorf("%w: the fetch inflates to more than %d bytes", ErrTooLarge, inflation*lim.pack)
-		}
-	}
-	return bases, largest, nil
-}
-
-// inspectObject skips one object and returns its size, or that of what it makes if
-// it is a delta.
-func inspectObject(sc *packfile.Scanner, h *packfile.ObjectHeader, lim limits) (int64, error) {
-	switch h.Type {
-	case plumbing.CommitObject, plumbing.TreeObject, plumbing.BlobObject, plumbing.TagObject, plumbing.OFSDeltaObject, plumbing.REFDeltaObject:
-	default:
-		return 0, fmt.Errorf("%w: an object of type %d", errBadPack, h.Type)
-	}
-	size := h.Length
-	if size >= 0 && size <= lim.object {
-		head := &prefix{}
-		n, _, err := sc.NextObject(head)
-		if err != nil {
-			return 0, packError(err)
-		}
-		if n != h.Length {
-			return 0, fmt.Errorf("%w: an object has %d bytes and not %d", errBadPack, n, h.Length)
-		}
-		if h.Type.IsDelta() {
-			size = max(size, head.deltaTarget())
-		}
-	}
-	if size < 0 || size > lim.object {
-		return 0, fmt.Errorf("%w: an object in the repository has more than %d bytes", ErrTooLarge, lim.object)
-	}
-	return size, nil
-}
-
-// packError names what is wrong with a pack: its objects refer to what is not
-// here, or it makes no sense.
+// packError says that a pack makes no sense, unless it is something else.
 func packError(err error) error {
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, ErrTooLarge) {
 		return err
-	}
-	if errors.Is(err, packfile.ErrReferenceDeltaNotFound) {
-		return fmt.Errorf("%w: a delta's base", ErrIncomplete)
 	}
 	return fmt.Errorf("%w: %w", errBadPack, err)
 }
 
-// prefix keeps the first bytes of what is written to it.
-type prefix struct {
-	b [20]byte
-	n int
-}
-
-// Write implements io.Writer.
-func (p *prefix) Write(b []byte) (int, error) {
-	p.n += copy(p.b[p.n:], b)
-	return len(b), nil
-}
-
-// deltaTarget is the second number of a delta, the size of what it makes.
-func (p *prefix) deltaTarget() int64 {
-	_, n := binary.Uvarint(p.b[:p.n])
-	if n <= 0 {
-		return -1
-	}
-	size, k := binary.Uvarint(p.b[n:p.n])
-	if k <= 0 || size > 1<<62 {
-		return 1 << 62
-	}
-	return int64(size)
-}
-
-func indexPack(f io.ReadSeeker) (*idxfile.Writer, error) {
-	if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return nil, bare(err)
-	}
-	index := new(idxfile.Writer)
-	p, err := packfile.NewParser(packfile.NewScanner(f), index)
+// install makes a finished pack visible, index first: readers list *.pack and
+// then need the index, git lists *.idx and skips one without its pack. It returns the
+// name of the pack.
+func (m *mirror) install(f *os.File, objects []packObject) (name string, err error) {
+	order, err := sorted(objects)
 	if err != nil {
-		return nil, packError(err)
+		return "", err
 	}
-	if _, err := p.Parse(); err != nil {
-		return nil, packError(err)
-	}
-	return index, nil
-}
-
-// install makes a finished pack visible, index first: go-git lists *.pack and
-// then needs the index, git lists *.idx and skips one without its pack.
-func (m *mirror) install(f *os.File, index *idxfile.Writer) error {
-	mi, err := index.Index()
+	st, err := f.Stat()
 	if err != nil {
-		return packError(err)
+		return "", err
 	}
-	sum, err := packSum(f)
-	if err != nil {
-		return err
-	}
-	// The index drops duplicates, and repack takes the next index entry for
-	// the end of an object, so a pack with duplicates is refused.
-	if n, err := mi.Count(); err != nil || n != int64(sum.count) {
-		return fmt.Errorf("%w: duplicate objects", errBadPack)
+	sum := make([]byte, 20)
+	if _, err := f.ReadAt(sum, st.Size()-20); err != nil {
+		return "", err
 	}
 	t, err := os.CreateTemp(m.tempDir(), "idx-")
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer os.Remove(t.Name())
-	w := bufio.NewWriterSize(t, 1<<20)
-	_, err = idxfile.NewEncoder(w).Encode(mi)
-	if err = errors.Join(err, w.Flush(), t.Sync(), t.Close(), f.Sync()); err != nil {
-		return err
+	err = writeIndex(t, objects, order, sum)
+	if err = errors.Join(err, t.Sync(), t.Close(), f.Sync()); err != nil {
+		return "", err
 	}
-	base := filepath.Join(m.packDir(), fmt.Sprintf("pack-%x", sum.want))
+	base := filepath.Join(m.packDir(), fmt.Sprintf("pack-%x", sum))
 	if err := os.Rename(t.Name(), base+".idx"); err != nil {
-		return err
+		return "", err
 	}
 	if err := os.Rename(f.Name(), base+".pack"); err != nil {
-		return err
+		return "", err
 	}
-	return syncDir(m.packDir())
+	return filepath.Base(base) + ".pack", syncDir(m.packDir())
 }
 
 type packSums struct {
@@ -284,36 +167,64 @@ func packSum(f *os.File) (s packSums, err error) {
 	return s, errors.Join(err1, err2, err3)
 }
 
-// completePack appends the bases that a thin pack's deltas name.
-func (m *mirror) completePack(f *os.File, count uint32, bases map[plumbing.Hash]bool) error {
+// completePack appends the bases that a thin pack's deltas name and that are not in
+// it, and resolves what is made of them.
+func (m *mirror) completePack(f *os.File, r *resolver) error {
+	if len(r.waiting) == 0 {
+		return nil
+	}
+	s, err := m.store()
+	if err != nil {
+		return err
+	}
+	defer s.Close()
 	st, err := f.Stat()
 	if err != nil {
 		return bare(err)
 	}
-	if _, err := f.Seek(st.Size()-20, io.SeekStart); err != nil {
-		return bare(err)
-	}
-	s := m.store()
-	defer s.Close()
-	w := bufio.NewWriter(f)
-	for h := range bases {
-		o, err := s.EncodedObject(plumbing.AnyObject, h)
+	end, before := st.Size()-20, len(r.objects)
+	inOrder := slices.Clone(r.waiting) // of the pack: bases tend to come first
+	slices.SortFunc(inOrder, func(a, b waiting) int { return cmp.Compare(a.n, b.n) })
+	for _, w := range inOrder {
+		if r.objects[w.n].kind != plumbing.REFDeltaObject {
+			continue // resolved by now
+		}
+		o, err := s.open(w.base)
 		if errors.Is(err, plumbing.ErrObjectNotFound) {
-			continue // in the pack itself, or the parser will say so
+			continue // it may come of another base
 		} else if err != nil {
-			return fmt.Errorf("%w: %w", ErrIncomplete, bare(err))
+			return err
 		}
-		r, err := o.Reader()
-		if err != nil {
-			return fmt.Errorf("%w: %w", ErrIncomplete, bare(err))
+		n, err := r.add(end, w.base, o)
+		if err = errors.Join(err, o.Close()); err != nil {
+			return fmt.Errorf("%w: a delta's base: %w", ErrIncomplete, bare(err))
 		}
-		err = errors.Join(writeEntry(w, o.Type(), o.Size(), r), r.Close())
-		if err != nil {
-			return fmt.Errorf("%w: %w", ErrIncomplete, bare(err))
+		end += n
+		if err := r.below(int32(len(r.objects) - 1)); err != nil {
+			return packError(err)
 		}
-		count++
 	}
-	return bare(errors.Join(w.Flush(), sealPack(f, count)))
+	for _, w := range r.waiting {
+		if r.objects[w.n].kind == plumbing.REFDeltaObject {
+			return fmt.Errorf("%w: a delta's base", ErrIncomplete)
+		}
+	}
+	if len(r.objects) == before {
+		return nil
+	}
+	return bare(sealPack(f, end, uint32(len(r.objects))))
+}
+
+// add writes an object at the end of the pack, and returns its size there.
+func (r *resolver) add(at int64, h plumbing.Hash, o *opened) (int64, error) {
+	sum := crc32.NewIEEE()
+	out := &spool{file: r.pack, off: at}
+	w := bufio.NewWriter(io.MultiWriter(out, sum))
+	if err := errors.Join(writeEntry(w, o.kind, o.size, o), w.Flush()); err != nil {
+		return 0, err
+	}
+	r.objects = append(r.objects, packObject{hash: h, kind: o.kind, crc: sum.Sum32(), at: at, size: o.size})
+	return out.off - at, nil
 }
 
 // writeEntry writes one whole object in the format of a pack.
@@ -333,12 +244,8 @@ func writeEntry(w io.Writer, t plumbing.ObjectType, size int64, r io.Reader) err
 
 const packHeader = "PACK\x00\x00\x00\x02\x00\x00\x00\x00"
 
-// sealPack sets the object count and appends the checksum at the current end.
-func sealPack(f *os.File, count uint32) error {
-	end, err := f.Seek(0, io.SeekCurrent)
-	if err != nil {
-		return err
-	}
+// sealPack sets the object count and writes the checksum at the end.
+func sealPack(f *os.File, end int64, count uint32) error {
 	if _, err := f.WriteAt(binary.BigEndian.AppendUint32(nil, count), 8); err != nil {
 		return err
 	}

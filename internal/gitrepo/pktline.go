@@ -89,6 +89,10 @@ func (q *pktWriter) line(format string, args ...any) {
 func (q *pktWriter) delim() { q.WriteString("0001") }
 func (q *pktWriter) flush() { q.WriteString("0000") }
 
+// maxTalk bounds what a server says beside a pack, in bytes: progress, of which we ask
+// for none, and packets without content, which keep a connection alive.
+const maxTalk = 4 << 20
+
 // sideband yields band 1 of a multiplexed section: band 2 is progress, kept in
 // said up to a bound, band 3 a fatal message. It ends at the flush mark, never
 // at the end of input, so a connection cut in the middle is an error and not a
@@ -97,6 +101,7 @@ type sideband struct {
 	p    *pktReader
 	rest []byte
 	said []byte
+	talk int // bytes that were not of band 1
 	done bool
 }
 
@@ -119,6 +124,11 @@ func (s *sideband) Read(b []byte) (int, error) {
 		}
 		if len(body) == 0 {
 			return 0, errors.New("empty sideband packet")
+		}
+		if body[0] != 1 || len(body) == 1 {
+			if s.talk += 4 + len(body); s.talk > maxTalk {
+				return 0, fmt.Errorf("%w: the server sends more than %d bytes of messages beside the data", ErrTooLarge, maxTalk)
+			}
 		}
 		switch body[0] {
 		case 1:

@@ -51,6 +51,8 @@ type Options struct {
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
 	KexAlgos, HostKeyAlgos []string // of SSH; default those of golang.org/x/crypto/ssh
+
+	repackAfter int // for tests
 }
 
 // Pool holds mirrors. All methods may be called at the same time.
@@ -86,6 +88,7 @@ func NewPool(o Options) (*Pool, error) {
 	orDefault(&o.MaxBytes, 20<<30)
 	orDefault(&o.Heavy, 2)
 	orDefault(&o.PollShare, time.Second)
+	orDefault(&o.repackAfter, repackAfter)
 	return &Pool{o: o, heavy: make(chan struct{}, o.Heavy), entries: map[string]*poolEntry{}, transports: map[string]*http.Transport{}}, nil
 }
 
@@ -221,6 +224,7 @@ func (p *Pool) entry(key string) *poolEntry {
 	e := p.entries[key]
 	if e == nil {
 		e = &poolEntry{m: newMirror(filepath.Join(p.o.Dir, key)), polls: newPolls(p.o.PollShare)}
+		e.m.repackAfter = p.o.repackAfter
 		p.entries[key] = e
 	}
 	return e

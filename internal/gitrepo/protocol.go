@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/go-git/go-git/v5/plumbing"
@@ -49,7 +50,10 @@ func listV2(s session, caps *capabilities, prefixes []string) ([]remoteRef, erro
 		if len(f) < 2 || len(f[0]) != 40 {
 			continue // "unborn HEAD" of an empty repository
 		}
-		r := remoteRef{Name: f[1], Hash: plumbing.NewHash(f[0])}
+		if !slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(f[1], p) }) {
+			continue // not asked for
+		}
+		r := remoteRef{Name: strings.Clone(f[1]), Hash: plumbing.NewHash(f[0])}
 		for _, attr := range f[2:] {
 			if v, ok := strings.CutPrefix(attr, "peeled:"); ok {
 				r.Peeled = plumbing.NewHash(v)
@@ -80,18 +84,30 @@ func fetchV2(s session, caps *capabilities, fr fetchRequest, sink func(io.Reader
 		return err
 	}
 	defer body.Close()
-	p := &pktReader{r: body}
+	p := &pktReader{r: &limited{r: body, n: maxPreface}}
 	for {
 		kind, line, err := p.line()
 		switch {
 		case err != nil:
-			return err
+			return prefaceError(err)
 		case kind == pktFlush || kind == pktEnd:
 			return errors.New("the answer has no pack")
 		case line == "packfile":
+			p.r = body
 			return sink(&sideband{p: p})
 		} // the sections shallow-info and acknowledgments say what is known
 	}
+}
+
+// maxPreface bounds what comes before a pack, in bytes: a line for each commit that has
+// no parents here, and one for each that both have.
+const maxPreface = 1 << 20
+
+func prefaceError(err error) error {
+	if errors.Is(err, ErrTooLarge) {
+		return fmt.Errorf("%w: the server sends more than %d bytes before the pack", ErrTooLarge, maxPreface)
+	}
+	return err
 }
 
 // writeShallow says that the parents of what is here are not here. Where that
@@ -143,10 +159,11 @@ func fetchV0(s session, caps *capabilities, fr fetchRequest, sink func(io.Reader
 		return err
 	}
 	defer body.Close()
-	p := &pktReader{r: body}
+	p := &pktReader{r: &limited{r: body, n: maxPreface}}
 	if err := skipAcks(p, fr.depth > 0); err != nil {
-		return err
+		return prefaceError(err)
 	}
+	p.r = body
 	return sink(&sideband{p: p})
 }
 

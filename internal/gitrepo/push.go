@@ -240,13 +240,16 @@ func (m *mirror) newObjects(tip plumbing.Hash, known []plumbing.Hash, refs []rem
 	for _, r := range refs {
 		there[r.Hash] = true
 	}
-	s := m.store()
+	s, err := m.store()
+	if err != nil {
+		return nil, err
+	}
 	defer s.Close()
 	var objects []plumbing.EncodedObject
 	add := func(h plumbing.Hash) error {
-		o, err := s.EncodedObject(plumbing.AnyObject, h)
+		o, err := s.whole(h)
 		if err != nil {
-			return fmt.Errorf("%w: %s: %w", ErrIncomplete, h, bare(err))
+			return err
 		}
 		objects = append(objects, o)
 		return nil

@@ -21,9 +21,7 @@ func (v *View) RawTag(hash string) ([]byte, error) {
 }
 
 func (v *View) raw(t plumbing.ObjectType, h plumbing.Hash) ([]byte, error) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	data, err := readObject(v.s, t, h, maxCommit)
+	data, err := v.s.read(t, h, maxCommit)
 	if err != nil {
 		return nil, err
 	}

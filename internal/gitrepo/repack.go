@@ -2,7 +2,6 @@ package gitrepo
 
 import (
 	"bufio"
-	"bytes"
 	"cmp"
 	"context"
 	"crypto/sha1"
@@ -19,7 +18,6 @@ import (
 
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/filemode"
-	"github.com/go-git/go-git/v5/plumbing/format/idxfile"
 )
 
 // repackAfter is the number of packs at which a mirror is repacked: reads slow
@@ -31,7 +29,7 @@ const repackAfter = 50
 // fetched: the next fetch tries again.
 func (m *mirror) maybeRepack(ctx context.Context) error {
 	names, err := m.packs()
-	if err != nil || len(names) < repackAfter {
+	if err != nil || len(names) < m.repackAfter {
 		return err
 	}
 	if err := m.repack(ctx, names); errors.Is(err, ErrIncomplete) {
@@ -89,18 +87,15 @@ func (m *mirror) repack(ctx context.Context, names []string) error {
 	}
 	defer os.Remove(f.Name())
 	defer f.Close()
-	index, err := r.write(ctx, f)
+	objects, err := r.write(ctx, f)
 	if err != nil {
 		return err
 	}
-	if err := m.install(f, index); err != nil {
+	made, err := m.install(f, objects)
+	if err != nil {
 		return bare(err)
 	}
-	mi, err := index.Index()
-	if err != nil {
-		return err
-	}
-	return m.removePacks(ctx, names, fmt.Sprintf("pack-%x.pack", mi.PackfileChecksum[:]))
+	return m.removePacks(ctx, names, made)
 }
 
 // removePacks removes packs but one, when nobody reads.
@@ -131,40 +126,42 @@ func (r *repacking) add(name string) error {
 	if err != nil {
 		return bare(err)
 	}
-	raw, err := os.ReadFile(strings.TrimSuffix(name, ".pack") + ".idx")
+	order, err := listed(strings.TrimSuffix(name, ".pack") + ".idx")
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrIncomplete, bare(err))
-	}
-	idx := idxfile.NewMemoryIndex()
-	if err := idxfile.NewDecoder(bytes.NewReader(raw)).Decode(idx); err != nil {
-		return fmt.Errorf("%w: index: %w", ErrIncomplete, err)
-	}
-	it, err := idx.EntriesByOffset()
-	if err != nil {
-		return fmt.Errorf("%w: index: %w", ErrIncomplete, err)
-	}
-	var order []*idxfile.Entry
-	for e, err := it.Next(); err == nil; e, err = it.Next() {
-		order = append(order, e)
 	}
 	offsets := make(map[int64]plumbing.Hash, len(order))
 	for i, e := range order {
 		end := info.Size() - 20
 		if i+1 < len(order) {
-			end = int64(order[i+1].Offset)
+			end = order[i+1].at
 		}
-		offsets[int64(e.Offset)] = e.Hash
+		if end <= e.at {
+			return fmt.Errorf("%w: a pack is damaged", ErrIncomplete)
+		}
+		offsets[e.at] = e.hash
 		// The first copy wins. A base of it lies in the same pack or in an
 		// earlier one, so chains of bases cannot form a loop.
-		if _, dup := r.at[e.Hash]; !dup {
-			r.at[e.Hash] = packEntry{len(r.packs) - 1, int64(e.Offset), end}
+		if _, dup := r.at[e.hash]; !dup {
+			r.at[e.hash] = packEntry{len(r.packs) - 1, e.at, end}
 		}
 	}
 	r.offsets = append(r.offsets, offsets)
 	return nil
 }
 
-func (r *repacking) write(ctx context.Context, f *os.File) (*idxfile.Writer, error) {
+// listed lists the objects of a pack in the order in which they lie there.
+func listed(path string) ([]packObject, error) {
+	x, err := openIndex(path)
+	if err != nil {
+		return nil, err
+	}
+	all, err := x.all()
+	slices.SortFunc(all, func(a, b packObject) int { return cmp.Compare(a.at, b.at) })
+	return all, errors.Join(err, x.close())
+}
+
+func (r *repacking) write(ctx context.Context, f *os.File) ([]packObject, error) {
 	todo := make([]plumbing.Hash, 0, len(r.live))
 	for h := range r.live {
 		todo = append(todo, h)
@@ -177,7 +174,7 @@ func (r *repacking) write(ctx context.Context, f *os.File) (*idxfile.Writer, err
 	if _, err := w.WriteString(packHeader); err != nil {
 		return nil, bare(err)
 	}
-	index, pos := new(idxfile.Writer), uint64(len(packHeader))
+	objects, pos := make([]packObject, 0, len(todo)), int64(len(packHeader))
 	for i := 0; i < len(todo); i++ { // grows: bases that no commit needs are kept too
 		e, ok := r.at[todo[i]]
 		if !ok {
@@ -194,20 +191,16 @@ func (r *repacking) write(ctx context.Context, f *os.File) (*idxfile.Writer, err
 			r.live[base] = true
 			todo = append(todo, base)
 		}
-		index.Add(todo[i], pos, crc32.ChecksumIEEE(raw))
+		objects = append(objects, packObject{hash: todo[i], at: pos, crc: crc32.ChecksumIEEE(raw)})
 		if _, err := w.Write(raw); err != nil {
 			return nil, bare(err)
 		}
-		pos += uint64(len(raw))
+		pos += int64(len(raw))
 	}
-	if err := errors.Join(w.Flush(), sealPack(f, uint32(len(todo)))); err != nil {
+	if err := w.Flush(); err != nil {
 		return nil, bare(err)
 	}
-	sum, err := packSum(f)
-	if err != nil {
-		return nil, err
-	}
-	return index, index.OnFooter(plumbing.Hash(sum.want))
+	return objects, bare(sealPack(f, pos, uint32(len(todo))))
 }
 
 // read copies an entry, an offset delta as one that names its base by hash,
@@ -250,7 +243,10 @@ func (r *repacking) read(e packEntry) ([]byte, plumbing.Hash, error) {
 
 // mark collects the objects that the kept commits need.
 func (m *mirror) mark(ctx context.Context, live map[plumbing.Hash]bool) error {
-	s := m.store()
+	s, err := m.store()
+	if err != nil {
+		return err
+	}
 	defer s.Close()
 	var walk func(tree plumbing.Hash, depth int) error
 	walk = func(tree plumbing.Hash, depth int) error {
@@ -280,7 +276,7 @@ func (m *mirror) mark(ctx context.Context, live map[plumbing.Hash]bool) error {
 			return err
 		}
 		live[k.commit] = true
-		if k.root != k.commit && s.HasEncodedObject(k.root) == nil {
+		if k.root != k.commit && s.has(k.root) {
 			live[k.root] = true
 		}
 		if err := walk(c.TreeHash, 0); err != nil {
@@ -291,7 +287,7 @@ func (m *mirror) mark(ctx context.Context, live map[plumbing.Hash]bool) error {
 }
 
 // writePack stores whole objects as one small pack.
-func (m *mirror) writePack(objects []plumbing.EncodedObject) error {
+func (m *mirror) writePack(ctx context.Context, objects []plumbing.EncodedObject) error {
 	f, err := os.CreateTemp(m.tempDir(), "pack-")
 	if err != nil {
 		return bare(err)
@@ -301,11 +297,12 @@ func (m *mirror) writePack(objects []plumbing.EncodedObject) error {
 	if err := encodePack(f, objects); err != nil {
 		return bare(err)
 	}
-	index, err := indexPack(f)
+	made, err := m.index(ctx, f, uint32(len(objects)), limits{pack: 1 << 60, object: 1 << 60})
 	if err != nil {
 		return err
 	}
-	return bare(m.install(f, index))
+	_, err = m.install(f, made)
+	return bare(err)
 }
 
 // encodePack writes whole objects in the format of a pack.

@@ -231,9 +231,12 @@ func (r *Repo) search(ctx context.Context, c *client, m *mirror, rev Revision, c
 	if err := c.fetch(ctx, fetchRequest{wants: []plumbing.Hash{refs[i].Hash}}, sink); err != nil {
 		return err
 	}
-	s := m.store()
+	s, err := m.store()
+	if err != nil {
+		return err
+	}
 	defer s.Close()
-	if s.HasEncodedObject(plumbing.NewHash(rev.Hash)) != nil {
+	if !s.has(plumbing.NewHash(rev.Hash)) {
 		m.searchedInVain(rev.Hash, refs[i].Hash)
 		return fmt.Errorf("%w; it is not in the history of %q either", cause, name)
 	}
@@ -278,9 +281,7 @@ func (m *mirror) commit(ctx context.Context, h plumbing.Hash) (Commit, error) {
 		return Commit{}, err
 	}
 	defer m.readers.Release(1)
-	s := m.store()
-	defer s.Close()
-	c, err := readCommit(s, h)
+	c, err := m.readCommit(h)
 	if err != nil {
 		m.distrust()
 		return Commit{}, err

@@ -3,13 +3,11 @@ package gitrepo
 import (
 	"bytes"
 	"fmt"
-	"io"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/filemode"
-	"github.com/go-git/go-git/v5/storage/filesystem"
 )
 
 // maxTree bounds a tree object, that is one directory, in bytes.
@@ -79,29 +77,8 @@ func checkName(name string) error {
 	return fmt.Errorf("%w: the name %q cannot be checked out", ErrBadTree, name)
 }
 
-// readObject reads an object of a type whole, up to max bytes.
-func readObject(s *filesystem.Storage, t plumbing.ObjectType, h plumbing.Hash, max int64) ([]byte, error) {
-	o, err := s.EncodedObject(t, h)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %s %s: %w", ErrIncomplete, t, h, bare(err))
-	}
-	if o.Size() > max {
-		return nil, fmt.Errorf("%w: %s %s has %d bytes, the limit is %d", ErrTooLarge, t, h, o.Size(), max)
-	}
-	r, err := o.Reader()
-	if err != nil {
-		return nil, fmt.Errorf("%w: %s %s: %w", ErrIncomplete, t, h, bare(err))
-	}
-	defer r.Close()
-	data := make([]byte, o.Size())
-	if _, err := io.ReadFull(r, data); err != nil {
-		return nil, fmt.Errorf("%w: %s %s: %w", ErrIncomplete, t, h, bare(err))
-	}
-	return data, nil
-}
-
-func readTree(s *filesystem.Storage, h plumbing.Hash) ([]treeEntry, error) {
-	data, err := readObject(s, plumbing.TreeObject, h, maxTree)
+func readTree(s *store, h plumbing.Hash) ([]treeEntry, error) {
+	data, err := s.read(plumbing.TreeObject, h, maxTree)
 	if err != nil {
 		return nil, err
 	}

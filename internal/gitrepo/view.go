@@ -1,7 +1,6 @@
 package gitrepo
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,7 +11,6 @@ import (
 
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/filemode"
-	"github.com/go-git/go-git/v5/storage/filesystem"
 )
 
 // Entry is one name in a directory.
@@ -29,14 +27,14 @@ type Entry struct {
 // time, until the function that was given the View returns.
 type View struct {
 	ctx  context.Context
-	m    *mirror
 	root plumbing.Hash
 	max  int64
 
 	commit plumbing.Hash
 
-	mu    sync.Mutex // the store is not for concurrent use
-	s     *filesystem.Storage
+	s *store
+
+	mu    sync.Mutex
 	trees map[string][]treeEntry
 }
 
@@ -135,24 +133,19 @@ func (v *View) dir(path string) ([]treeEntry, error) {
 // ReadFile reads a file of max bytes at most. A symlink is an error, as is
 // everything else that is no file.
 func (v *View) ReadFile(path string, max int64) ([]byte, error) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	e, err := v.stat(path)
+	e, err := v.Stat(path)
 	if err != nil {
 		return nil, err
 	}
 	if e.Dir || e.Symlink || e.Submodule {
 		return nil, fmt.Errorf("%q is no file: %w", path, ErrNotFound)
 	}
-	data, err := readObject(v.s, plumbing.BlobObject, plumbing.NewHash(e.Hash), max)
+	data, err := v.s.read(plumbing.BlobObject, plumbing.NewHash(e.Hash), max)
 	if err != nil {
 		return nil, fmt.Errorf("file %q: %w", path, err)
 	}
 	return data, nil
 }
-
-// largeFile is the size in bytes above which Open streams.
-const largeFile = 8 << 20
 
 // Open opens the content of a file, or the target of a symlink, and tells its
 // size. The caller closes it before the View ends.
@@ -163,42 +156,17 @@ func (v *View) Open(e Entry) (io.ReadCloser, int64, error) {
 	if e.Dir || e.Submodule {
 		return nil, 0, fmt.Errorf("%q is no file: %w", e.Name, ErrNotFound)
 	}
-	h := plumbing.NewHash(e.Hash)
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	size, err := v.s.EncodedObjectSize(h)
+	o, err := v.s.open(plumbing.NewHash(e.Hash))
 	if err != nil {
-		return nil, 0, fmt.Errorf("%w: file %q: %w", ErrIncomplete, e.Name, bare(err))
+		return nil, 0, fmt.Errorf("%w: file %q: %w", ErrIncomplete, e.Name, err)
 	}
-	if size > largeFile {
-		return v.stream(h, e.Name)
+	switch {
+	case o.kind != plumbing.BlobObject:
+		err = fmt.Errorf("%w: file %q is a %s", ErrIncomplete, e.Name, o.kind)
+	case o.size > v.max:
+		err = fmt.Errorf("%w: file %q has %d bytes, the limit is %d", ErrTooLarge, e.Name, o.size, v.max)
+	default:
+		return o, o.size, nil
 	}
-	data, err := readObject(v.s, plumbing.BlobObject, h, v.max)
-	if err != nil {
-		return nil, 0, fmt.Errorf("file %q: %w", e.Name, err)
-	}
-	return io.NopCloser(bytes.NewReader(data)), int64(len(data)), nil
-}
-
-// stream reads a large file through a store of its own, piece by piece.
-func (v *View) stream(h plumbing.Hash, name string) (io.ReadCloser, int64, error) {
-	s := v.m.store()
-	o, err := s.EncodedObject(plumbing.BlobObject, h)
-	if err == nil {
-		var r io.ReadCloser
-		if r, err = o.Reader(); err == nil {
-			return &storeReader{r, s}, o.Size(), nil
-		}
-	}
-	return nil, 0, errors.Join(fmt.Errorf("%w: file %q: %w", ErrIncomplete, name, bare(err)), s.Close())
-}
-
-type storeReader struct {
-	io.ReadCloser
-	s *filesystem.Storage
-}
-
-// Close implements io.Closer.
-func (r *storeReader) Close() error {
-	return errors.Join(r.ReadCloser.Close(), r.s.Close())
+	return nil, 0, errors.Join(err, o.Close())
 }

@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/go-git/go-git/v5/plumbing"
-	"github.com/go-git/go-git/v5/plumbing/cache"
 )
 
 // Wanted is a commit that Fetch has returned, of a repository.
@@ -71,8 +70,12 @@ func (v *views) view(n int, m *mirror) error {
 	if !m.has(h) {
 		return v.wanted[i].Repo.fail(fmt.Errorf("%w: commit %q was not fetched", ErrIncomplete, v.wanted[i].Hash))
 	}
-	w := &View{ctx: v.ctx, m: m, commit: h, s: m.storeOf(deltaCache / cache.FileSize(len(v.wanted))), max: v.wanted[i].Repo.pool.o.MaxObjectBytes, trees: map[string][]treeEntry{}}
-	defer w.s.Close()
+	s, err := m.storeWith(baseCache / int64(len(v.wanted)))
+	if err != nil {
+		return v.wanted[i].Repo.fail(err)
+	}
+	defer s.Close()
+	w := &View{ctx: v.ctx, commit: h, s: s, max: v.wanted[i].Repo.pool.o.MaxObjectBytes, trees: map[string][]treeEntry{}}
 	c, err := readCommit(w.s, h)
 	if err != nil {
 		return v.wanted[i].Repo.fail(err)
