@@ -113,7 +113,7 @@ func (s *Store) pack(ctx context.Context, src Source, chosen []packed, previous,
 	old := s.members(previous)
 	defer old.close()
 
-	p := &packing{ctx: ctx, src: src, old: old, sum: s.algorithm.Digester(), left: s.o.MaxBytes, limit: s.o.MaxBytes}
+	p := &packing{ctx: ctx, src: src, old: old, sum: s.algorithm.Digester(), left: s.o.MaxBytes, limit: s.o.MaxBytes, buf: make([]byte, 32<<10)}
 	disk := bufio.NewWriterSize(diskWriter{out}, 256<<10)
 	p.out = io.MultiWriter(disk, p.sum.Hash())
 	for start := 0; start < len(chosen); {
@@ -153,6 +153,9 @@ type packing struct {
 	list        []member
 	reused      int
 	left, limit int64 // bytes of content
+
+	zip *gzip.Writer // of the member before; nil before the first
+	buf []byte       // to copy with
 }
 
 // run writes one member: the entries, and the end of the archive when last is set.
@@ -181,7 +184,7 @@ func (p *packing) run(entries []packed, last bool) error {
 
 func (p *packing) deflate(entries []packed, last bool, m *member) error {
 	w := newMeter(p.out)
-	zw, err := gzip.NewWriterLevel(w, level)
+	zw, err := p.zipTo(w)
 	if err != nil {
 		return err
 	}
@@ -202,6 +205,17 @@ func (p *packing) deflate(entries []packed, last bool, m *member) error {
 	}
 	m.len, m.crc, m.content = w.n, w.crc.Sum32(), before-p.left
 	return nil
+}
+
+// zipTo returns the compressor, which is too large to be made anew for each member.
+func (p *packing) zipTo(w io.Writer) (*gzip.Writer, error) {
+	if p.zip != nil {
+		p.zip.Reset(w)
+		return p.zip, nil
+	}
+	var err error
+	p.zip, err = gzip.NewWriterLevel(w, level)
+	return p.zip, err
 }
 
 // entry writes one file or folder. The header has no owner and no time and one of
@@ -225,7 +239,7 @@ func (p *packing) entry(tw *tar.Writer, e packed) error {
 	if err := tw.WriteHeader(h); err != nil {
 		return err
 	}
-	n, err := io.Copy(tw, &cancellable{p.ctx, r})
+	n, err := io.CopyBuffer(struct{ io.Writer }{tw}, &cancellable{p.ctx, r}, p.buf)
 	if err == nil && n != size {
 		err = fmt.Errorf("%q has %d bytes, %d were announced", e.path, n, size)
 	}
