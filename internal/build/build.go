@@ -65,6 +65,9 @@ type Spec struct {
 	Substitute *Substitution
 }
 
+// Same reports whether two specs make the same of every tree.
+func (s *Spec) Same(o *Spec) bool { return s.key(false) == o.key(false) }
+
 // Substitution replaces expressions like ${name} and ${name:=default} in the
 // YAML text of each object, unless the object has the label or annotation
 // kustomize.toolkit.fluxcd.io/substitute: disabled. An escaped $${name} becomes
@@ -204,30 +207,40 @@ func (o *outcome) result(cached bool) (*Result, error) {
 	return &Result{Objects: o.objects, Digest: o.digest, Cached: cached}, nil
 }
 
-// build runs s on t. Nearly all builds share the built-in OpenAPI document; one
-// that turns out to bring its own is started again, alone. So is one that turns
-// out to need something from elsewhere, once that is here: nobody waits for the
+// build runs s on t. Nearly all builds share the built-in OpenAPI document and
+// are small. One that turns out to bring its own document is started again,
+// alone, and one that turns out to be large in parts, or whole after all; and one
+// that needs something from elsewhere once that is here: nobody waits for the
 // network while others wait for the document.
 func (e *Engine) build(ctx context.Context, t *artifact.Tree, s Spec, far *remotes) *outcome {
+	var w way
 	for {
-		gate.lockShared()
-		out := e.attempt(ctx, t, s, far, false)
-		gate.RUnlock()
-		if errors.Is(out.err, errSchema) {
-			gate.alone(func() { out = e.attempt(ctx, t, s, far, true) })
-		}
-		if !errors.Is(out.err, errNeeded) {
+		out := e.attempt(ctx, t, s, far, w)
+		switch {
+		case errors.Is(out.err, errSchema):
+			w.alone = true
+		case errors.Is(out.err, errLarge):
+			w.parts = true
+		case errors.Is(out.err, errWhole):
+			w.parts, w.whole = false, true
+		case errors.Is(out.err, errNeeded):
+			if err := far.load(ctx); err != nil {
+				return &outcome{scope: s.Scope, err: err}
+			}
+		default:
 			return out
-		}
-		if err := far.load(ctx); err != nil {
-			return &outcome{scope: s.Scope, err: err}
 		}
 	}
 }
 
-func (e *Engine) attempt(ctx context.Context, t *artifact.Tree, s Spec, far *remotes, ownSchema bool) *outcome {
-	rec := newRecorder(ctx, t, guard{ownSchema: ownSchema, forbidRemote: e.options.Remote == nil}.check)
-	rec.decryption, rec.remotes = s.Decrypt, far
+func (e *Engine) attempt(ctx context.Context, t *artifact.Tree, s Spec, far *remotes, w way) *outcome {
+	turn, err := gate.enter(ctx, w)
+	if err != nil {
+		return &outcome{scope: s.Scope, err: err}
+	}
+	defer turn.leave()
+	rec := newRecorder(ctx, t, guard{ownSchema: w.alone, forbidRemote: e.options.Remote == nil}.check)
+	rec.decryption, rec.remotes, rec.way, rec.turn = s.Decrypt, far, w, turn
 	out := &outcome{scope: s.Scope, decrypted: s.Decrypt != nil}
 	objects, err := run(rec, s)
 	if err == nil {

@@ -80,9 +80,9 @@ type recorder struct {
 	broken error // the tree could not be read; nothing follows for the source
 	reads  int
 	bytes  int64
-	found  int  // objects in the manifests read
-	limit  int  // of found
-	tried  bool // parts were tried
+	found  int // objects in the manifests read
+	way    way
+	turn   *turn // nil in a test
 
 	remotes *remotes  // what was fetched for this build; nil: nothing is
 	far     []farFact // what of it was used
@@ -95,7 +95,7 @@ type recorder struct {
 var _ filesys.FileSystem = (*recorder)(nil)
 
 func newRecorder(ctx context.Context, t *artifact.Tree, check func(string, []byte) error) *recorder {
-	return &recorder{ctx: ctx, base: t, tree: t, check: check, facts: map[string]int{}, sealed: map[string]bool{}, limit: maxObjects}
+	return &recorder{ctx: ctx, base: t, tree: t, check: check, facts: map[string]int{}, sealed: map[string]bool{}}
 }
 
 // overlay puts a file over the tree for the rest of the build. The facts stay
@@ -205,12 +205,14 @@ func (r *recorder) count(p string, data []byte) error {
 	n := countObjects(data)
 	r.mu.Lock()
 	r.found += n
-	found, limit := r.found, r.limit
+	found, limit := r.found, r.way.limit()
 	r.mu.Unlock()
 	switch {
+	case found > limit && r.way.whole && r.way.alone:
+		return r.refuse(fmt.Errorf("%w: its manifests hold more than %d objects and bring their own OpenAPI document, so that nothing else can be built meanwhile; split it into several Kustomizations", ErrTooLarge, limit))
 	case found > limit:
 		return r.refuse(fmt.Errorf("%w: its manifests hold more than %d objects; split it into several Kustomizations", ErrTooLarge, limit))
-	case found > splitObjects && !r.tried:
+	case found > splitObjects && !r.way.parts && !r.way.whole:
 		return r.refuse(errLarge)
 	}
 	return nil

@@ -28,6 +28,7 @@ import (
 const (
 	maxObjects = 50_000
 	maxWhole   = 10_000    // when it cannot be built in parts
+	maxAlone   = 2_000     // when it cannot, and has all others wait
 	maxOutput  = 256 << 20 // bytes of JSON
 )
 

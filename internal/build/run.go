@@ -11,7 +11,7 @@ import (
 )
 
 // run makes one build. A refusal of the file system counts even where kustomize
-// went on after it. The caller holds the schema gate.
+// went on after it. It needs the turn of its recorder only while kustomize works.
 func run(r *recorder, s Spec) (objects []Object, err error) {
 	t, err := prepare(r, s)
 	if err != nil {
@@ -21,10 +21,13 @@ func run(r *recorder, s Spec) (objects []Object, err error) {
 		return nil, r.err
 	}
 	built, err := r.resources(t.dir)
-	if r.err != nil {
+	r.turn.leave()
+	switch {
+	case r.err != nil:
 		return nil, r.err
-	}
-	if err != nil {
+	case errors.Is(err, errWhole):
+		return nil, err
+	case err != nil:
 		return nil, explain(r, t, err)
 	}
 	return collect(r.ctx, built, s)

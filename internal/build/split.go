@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"path"
 	"reflect"
 	"slices"
@@ -26,17 +27,21 @@ const (
 	partObjects = 48
 )
 
-// errLarge ends a build that turns out to be worth a try in parts.
-var errLarge = errors.New("build is large")
+// errLarge ends a build that turns out to be worth a try in parts, and errWhole
+// one that cannot be made in parts.
+var errLarge, errWhole = errors.New("build is large"), errors.New("build has no parts")
 
 // parts is a build that consists of independent parts.
 type parts struct {
 	r      *recorder
+	root   string
 	size   int // objects in a part
 	files  map[string]string
 	kusts  map[string]types.Kustomization // by directory
 	leaves []leaf                         // objects, in the order of the build
 	decode *resource.Factory
+	across *across // nil: no object depends on another
+	extra  map[string][]byte
 }
 
 // leaf is one object. One that shares its file with others gets a file of its
@@ -44,55 +49,78 @@ type parts struct {
 type leaf struct {
 	file, path string // where it is, and where its part finds it
 	kind       string
-	data       []byte // of path
+	data       []byte   // of path
+	names      []string // those it has one after another
+	words      []uint64 // what it may name others by
 }
 
 // split builds dir in parts, if it can tell that they do not touch each other,
 // and returns the objects in the order of a whole build. It answers false when it
 // cannot tell; then nothing has been lost but time.
 //
-// Why it is exact: only fields that change objects one by one are allowed, and
-// none of them renames what a reference could name, so of the steps of kustomize
-// that look across objects two can still have an effect. References that are
-// maps get the namespace of what they name: the kinds that hold such references
-// and the kinds they name all go to one part. And two objects of one identity
-// are an error, which is looked for here. Any error, and any count or kind that
-// is not as foreseen, leads back to a whole build, and so do the texts of errors.
+// Why it is exact: only fields are allowed that change objects one by one, or
+// that reach from one object to others by name: prefixes and suffixes, which
+// references follow, patches and numbers of replicas. A part is therefore built
+// together with all objects whose name, at any level, occurs in it or in a
+// kustomization, and what comes out of those is dropped. Beyond that, of the steps
+// of kustomize that look across objects two can still have an effect. References
+// that are maps get the namespace of what they name: the kinds that hold such
+// references and the kinds they name all go to one part. And two objects of one
+// identity are an error, which is looked for here. Any error, and any count, kind
+// or name that is not as foreseen, leads back to a whole build, and so do the
+// texts of errors.
 func (r *recorder) split(dir string, size int) ([]*resource.Resource, bool) {
-	p := &parts{r: r, size: size, files: map[string]string{}, kusts: map[string]types.Kustomization{},
-		decode: provider.NewDefaultDepProvider().GetResourceFactory()}
+	p := &parts{r: r, root: dir, size: size, files: map[string]string{}, kusts: map[string]types.Kustomization{},
+		extra: map[string][]byte{}, decode: provider.NewDefaultDepProvider().GetResourceFactory()}
 	if !p.walk(dir) || r.err != nil {
 		return nil, false
 	}
 	whole := r.tree
 	defer func() { r.tree = whole }()
 	batches, ok := p.divide()
-	if !ok {
+	if !ok || !p.across.settle(p.leaves, batches) {
 		return nil, false
 	}
 	out, ids := make([]*resource.Resource, len(p.leaves)), map[string]bool{}
 	for _, batch := range batches {
-		if len(batch) == 0 {
-			continue
-		}
-		r.tree, r.found = p.only(dir, batch), 0
-		m, err := krun(r, dir)
-		if err != nil || r.err != nil || r.ctx.Err() != nil {
+		if len(batch) > 0 && !p.build(batch, out, ids) {
 			return nil, false
-		}
-		built := m.Resources()
-		if len(built) != len(batch) {
-			return nil, false
-		}
-		for at, i := range batch {
-			id := built[at].CurId().String()
-			if built[at].GetKind() != p.leaves[i].kind || ids[id] {
-				return nil, false
-			}
-			ids[id], out[i] = true, built[at]
 		}
 	}
 	return out, true
+}
+
+// build builds one part, and what it needs of others.
+func (p *parts) build(batch []int, out []*resource.Resource, ids map[string]bool) bool {
+	r := p.r
+	if r.turn.pass(r.ctx) != nil {
+		return false
+	}
+	all := p.across.with(p.leaves, batch)
+	r.tree, r.found = p.only(p.root, all), 0
+	m, err := krun(r, p.root)
+	if err != nil || r.err != nil || r.ctx.Err() != nil {
+		return false
+	}
+	built := m.Resources()
+	if len(built) != len(all) {
+		return false
+	}
+	own := map[int]bool{}
+	for _, i := range batch {
+		own[i] = true
+	}
+	for at, i := range all {
+		if !own[i] {
+			continue
+		}
+		id := built[at].CurId().String()
+		if built[at].GetKind() != p.leaves[i].kind || ids[id] || p.across != nil && !slices.Contains(p.leaves[i].names, built[at].GetName()) {
+			return false
+		}
+		ids[id], out[i] = true, built[at]
+	}
+	return true
 }
 
 // divide returns the leaves of each part. The first part is that of the kinds
@@ -156,10 +184,11 @@ func (p *parts) walk(dir string) bool {
 		return false
 	}
 	k.FixKustomization()
-	if !oneByOne(k) {
+	if !p.allows(dir, k) {
 		return false
 	}
 	p.kusts[dir] = k
+	first := len(p.leaves)
 	for _, name := range k.Resources {
 		at := path.Join(dir, name)
 		info, err := p.r.ask(at, false)
@@ -174,17 +203,62 @@ func (p *parts) walk(dir string) bool {
 			return false
 		}
 	}
+	for i := range p.leaves[first:] {
+		p.leaves[first+i].rename(k.NamePrefix, k.NameSuffix)
+	}
 	return true
 }
 
-// oneByOne reports whether a kustomization only has fields that change objects
-// one by one and leave their names as they are.
-func oneByOne(k types.Kustomization) bool {
+// allows reports whether a kustomization only has fields that change objects one
+// by one, or that reach others by name, and takes note of the latter.
+func (p *parts) allows(dir string, k types.Kustomization) bool {
 	rest := k
 	rest.TypeMeta, rest.MetaData, rest.Resources = types.TypeMeta{}, nil, nil
 	rest.Labels, rest.CommonLabels, rest.CommonAnnotations = nil, nil, nil
 	rest.Images, rest.Namespace = nil, ""
-	return k.Kind == types.KustomizationKind && reflect.DeepEqual(rest, types.Kustomization{})
+	simple := reflect.DeepEqual(rest, types.Kustomization{})
+	rest.NamePrefix, rest.NameSuffix, rest.Patches, rest.Replicas = "", "", nil, nil
+	if dir == p.root { // what one directory below brings is for those after it as well
+		rest.OpenAPI = nil
+	}
+	if k.Kind != types.KustomizationKind || !reflect.DeepEqual(rest, types.Kustomization{}) {
+		return false
+	}
+	if at := k.OpenAPI["path"]; at != "" && !p.keep(dir, at) {
+		return false
+	}
+	if simple {
+		return true
+	}
+	if p.across == nil {
+		p.across = &across{}
+	}
+	for _, patch := range k.Patches {
+		if patch.Options != nil || patch.Path != "" && !p.keep(dir, patch.Path) {
+			return false
+		}
+		if patch.Path != "" && !p.across.note(p.extra[path.Join(dir, patch.Path)]) {
+			return false
+		}
+		if patch.Patch != "" && !p.across.note([]byte(patch.Patch)) {
+			return false
+		}
+	}
+	k.Resources, k.Patches = nil, nil
+	text, err := json.Marshal(k)
+	return err == nil && p.across.note(text)
+}
+
+// keep has all parts find a file.
+func (p *parts) keep(dir, name string) bool {
+	at := path.Join(dir, name)
+	info, err := p.r.ask(at, true)
+	if err != nil || info.Kind != artifact.File || info.Real != at {
+		return false
+	}
+	data, err := p.r.ReadFile(at)
+	p.extra[at] = data
+	return err == nil
 }
 
 // add adds the objects of a manifest.
@@ -201,7 +275,8 @@ func (p *parts) add(at string) bool {
 		if kept, err := p.decode.DropLocalNodes([]*kyaml.RNode{&o.RNode}); err != nil || len(kept) == 0 {
 			return false
 		}
-		l := leaf{file: at, path: at, kind: o.GetKind(), data: data}
+		l := leaf{file: at, path: at, kind: o.GetKind(), data: data, names: []string{o.GetName()}}
+		l.words = words(nil, o.YNode())
 		if len(objects) > 1 {
 			l.path = fmt.Sprintf("%s#%d", at, i)
 			if l.data, err = o.AsYAML(); err != nil {
@@ -215,7 +290,7 @@ func (p *parts) add(at string) bool {
 
 // only is a tree of the given leaves and of kustomizations that name just these.
 func (p *parts) only(dir string, batch []int) *artifact.Tree {
-	keep, files := map[string][]string{}, map[string][]byte{}
+	keep, files := map[string][]string{}, maps.Clone(p.extra)
 	for _, i := range batch {
 		l := p.leaves[i]
 		keep[l.file] = append(keep[l.file], path.Base(l.path))
@@ -245,27 +320,22 @@ func (p *parts) only(dir string, batch []int) *artifact.Tree {
 	return artifact.NewTree(files, nil)
 }
 
-// reset forgets a refusal that was a question of how to build.
-func (r *recorder) reset(limit int) {
-	if errors.Is(r.err, errLarge) {
-		r.err = nil
-	}
-	r.found, r.limit, r.reads, r.bytes, r.tried = 0, limit, 0, 0, true
-}
-
-// resources returns what kustomize makes of dir: whole, or in parts if that is
-// worth it and possible.
+// resources returns what kustomize makes of dir: whole or in parts, as the way of
+// the build is. errLarge and errWhole say that it has to be another one.
 func (r *recorder) resources(dir string) ([]*resource.Resource, error) {
-	m, err := krun(r, dir)
-	if errors.Is(r.err, errLarge) {
-		r.reset(maxObjects)
-		if out, ok := r.split(dir, partObjects); ok || r.err != nil && !errors.Is(r.err, ErrTooLarge) {
+	if r.way.parts {
+		size := partObjects
+		if r.way.alone {
+			size *= 4 // each part parses the document
+		}
+		out, ok := r.split(dir, size)
+		if ok || r.err != nil && !errors.Is(r.err, ErrTooLarge) {
 			return out, r.err
 		}
 		r.err = nil // what is too large for parts is so for a whole build, which has the say
-		r.reset(maxWhole)
-		m, err = krun(r, dir)
+		return nil, errWhole
 	}
+	m, err := krun(r, dir)
 	if err != nil {
 		return nil, err
 	}

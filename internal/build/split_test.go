@@ -35,7 +35,7 @@ func both(t *testing.T, files map[string][]byte, s Spec, size int) (parts, whole
 	defer gate.RUnlock()
 	run := func(parted bool) string {
 		rec := newRecorder(context.Background(), artifact.NewTree(files, nil), guard{forbidRemote: true}.check)
-		rec.tried, rec.limit = true, maxObjects
+		rec.way.parts, rec.way.whole = parted, !parted
 		at, err := prepare(rec, s)
 		if err != nil {
 			return "error: " + err.Error()
@@ -66,29 +66,37 @@ func TestPartsEqualWhole(t *testing.T) {
 		}
 		return ok
 	}
-	for seed := range 60 {
+	for seed := range 16 {
 		s := generatedSource(seed)
 		if check(s.name, s.files, Spec{Path: s.dir}, 1) {
 			split++
 		}
 	}
-	for _, size := range []int{1, 3, partObjects} {
+	for _, size := range []int{2, partObjects} {
 		for name, k := range map[string]string{
 			"plain": "", "namespace": "namespace: other\n", "labels": "labels: [{pairs: {a: b}, includeSelectors: true, includeTemplates: true}]\n",
 			"common": "commonLabels: {a: b}\ncommonAnnotations: {c: d}\n", "images": "images: [{name: example.org/app3, newTag: '2'}]\n",
+			"prefix": "namePrefix: p-\n", "suffix and namespace": "nameSuffix: -s\nnamespace: other\n", "replicas": "replicas: [{name: app2, count: 2}]\n",
+			"patches": "patches:\n- {target: {kind: Deployment}, patch: '[{\"op\": \"add\", \"path\": \"/metadata/labels\", \"value\": {\"x\": \"y\"}}]'}\n" +
+				"- patch: '{apiVersion: apps/v1, kind: Deployment, metadata: {name: app4}, spec: {replicas: 7, template: {spec: {serviceAccountName: app5}}}}'\n" +
+				"namePrefix: p-\n",
 		} {
-			files := many(10, k)
+			files := many(6, k)
 			if !check(fmt.Sprintf("%s by %d", name, size), files, Spec{Path: "top", TargetNamespace: "ns"}, size) {
 				t.Errorf("%s was not built in parts", name)
 			}
 			split++
 		}
 	}
-	if split < 12 {
+	t.Logf("%d sources were built in parts", split)
+	if split < 18 {
 		t.Errorf("%d sources were built in parts; the test shows little", split)
 	}
-	for name, k := range map[string]string{"prefix": "namePrefix: p-\n", "suffix": "nameSuffix: -s\n", "patch": "patches: [{patch: '[]', target: {kind: X}}]\n",
-		"generator": "configMapGenerator: [{name: x, literals: [a=b]}]\n", "replicas": "replicas: [{name: x, count: 2}]\n"} {
+	for name, k := range map[string]string{"generator": "configMapGenerator: [{name: x, literals: [a=b]}]\n", "sorted": "sortOptions: {order: legacy}\n",
+		"renaming patch":    "patches: [{target: {kind: Service}, patch: '[{\"op\": \"replace\", \"path\": \"/metadata/name\", \"value\": \"else\"}]'}]\n",
+		"deleting patch":    "patches: [{patch: '{apiVersion: v1, kind: Service, metadata: {name: app1}, $patch: delete}'}]\n",
+		"patch of nothing":  "patches: [{patch: '{apiVersion: v1, kind: Service, metadata: {name: nobody}}'}]\n",
+		"number of nothing": "replicas: [{name: x, count: 2}]\n"} {
 		if _, _, ok := both(t, many(3, k), Spec{Path: "top"}, 1); ok {
 			t.Errorf("%s: built in parts, though it may touch several objects", name)
 		}
@@ -129,9 +137,10 @@ func TestLargeSources(t *testing.T) {
 	if n := len(result.Objects); n != maxWhole+500 || result.Objects[n-1].Name != fmt.Sprintf("c%d", n-1) || result.Objects[7].Namespace != "ns" {
 		t.Errorf("%d objects, the last one is %s", n, result.Objects[n-1].describe())
 	}
-	_, err = e.Build(t.Context(), artifact.NewTree(files, nil), Spec{NamePrefix: "p-"})
+	files["kustomization.yaml"] = []byte("resources: [all.yaml]\nconfigMapGenerator: [{name: x, literals: [a=b]}]\n")
+	_, err = e.Build(t.Context(), artifact.NewTree(files, nil), Spec{})
 	if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("more than %d objects; split it", maxWhole)) {
-		t.Errorf("with a prefix the error is %v", err)
+		t.Errorf("with a generator the error is %v", err)
 	}
 	twice := map[string][]byte{"all.yaml": []byte(all.String()), "b.yaml": []byte("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c3}\n")}
 	for i := range splitObjects { // so many that a whole build says it
