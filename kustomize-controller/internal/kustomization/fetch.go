@@ -25,16 +25,16 @@ type download struct {
 	cancel      context.CancelFunc
 }
 
-// errFetching says that a download goes on without a worker; the object is
-// brought back at its end.
-type errFetching struct {
+// errWaiting says that a download or a build goes on without a worker; the
+// object is brought back at its end.
+type errWaiting struct {
 	message string
 	left    time.Duration // of the object's timeout
 }
 
-func (e *errFetching) Error() string { return e.message }
+func (e *errWaiting) Error() string { return e.message }
 
-// fetch returns the files of an artifact. The error is an *errFetching while
+// fetch returns the files of an artifact. The error is an *errWaiting while
 // they are not here.
 func (r *Reconciler) fetch(ctx context.Context, k *kustomizev1.Kustomization, s *source) (*artifact.Tree, error) {
 	m := r.recall(k)
@@ -59,7 +59,7 @@ func (r *Reconciler) fetch(ctx context.Context, k *kustomizev1.Kustomization, s 
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	case <-patience.C:
-		return nil, &errFetching{left: max(k.GetTimeout()-time.Since(d.began), time.Second), message: fmt.Sprintf(
+		return nil, &errWaiting{left: max(k.GetTimeout()-time.Since(d.began), time.Second), message: fmt.Sprintf(
 			"Fetching manifests for revision %s with a timeout of %s", s.artifact.Revision, k.GetTimeout())}
 	}
 	m.download = nil

@@ -36,6 +36,9 @@ type Options struct {
 
 	// RequeueDependency is the longest wait for a source or a dependency.
 	RequeueDependency time.Duration
+	// BuildPatience is how long a worker waits for a build before it goes on
+	// without one; 0 is three seconds.
+	BuildPatience time.Duration
 	// NoCrossNamespaceRefs forbids sources and dependencies elsewhere.
 	NoCrossNamespaceRefs bool
 	// DefaultServiceAccount acts for objects that name none; "" is the
@@ -105,10 +108,14 @@ type memory struct {
 	passed        string    // revision and digest that nothing held back
 	last          *release  // what was applied then, if something may be held back
 	download      *download // of the artifact, while it goes on
+	site          *site     // of the build, while it goes on
 }
 
 // New returns a Reconciler.
 func New(o Options) *Reconciler {
+	if o.BuildPatience == 0 {
+		o.BuildPatience = buildPatience
+	}
 	return &Reconciler{Options: o, running: context.Background(), memory: map[types.NamespacedName]*memory{}}
 }
 
@@ -139,7 +146,7 @@ func (r *Reconciler) release(ctx context.Context, k *kustomizev1.Kustomization, 
 	defer cancel()
 	k.Status.LastAttemptedRevision = source.artifact.Revision
 	built, err := r.build(bounded, k, source)
-	if f, ok := errors.AsType[*errFetching](err); ok {
+	if f, ok := errors.AsType[*errWaiting](err); ok {
 		return loop.Done{Pending: true, Message: f.message, After: f.left}, nil
 	}
 	if err != nil {
@@ -179,7 +186,7 @@ func (r *Reconciler) build(ctx context.Context, k *kustomizev1.Kustomization, s 
 	loop.Progress(ctx, fmt.Sprintf("Fetching manifests for revision %s with a timeout of %s", s.artifact.Revision, k.GetTimeout()))
 	tree, err := r.fetch(ctx, k, s)
 	switch {
-	case errors.As(err, new(*errFetching)):
+	case errors.As(err, new(*errWaiting)):
 		return nil, err
 	case errors.Is(err, artifact.ErrNotFound):
 		return nil, loop.Wait(meta.ArtifactFailedReason, r.RequeueDependency,
@@ -187,17 +194,18 @@ func (r *Reconciler) build(ctx context.Context, k *kustomizev1.Kustomization, s 
 	case err != nil:
 		return nil, loop.Retry(meta.ArtifactFailedReason, fmt.Errorf("fetching the artifact of %s: %w", s, err))
 	}
-	defer tree.Close()
-
 	telemetry.Enter(ctx, telemetry.Build)
 	loop.Progress(ctx, fmt.Sprintf("Building manifests for revision %s with a timeout of %s", s.artifact.Revision, k.GetTimeout()))
 	spec, err := r.spec(ctx, k)
 	if err != nil {
+		tree.Close()
 		return nil, err
 	}
-	built, err := r.Builder.Build(ctx, tree, spec)
+	built, err := r.construct(ctx, k, s, tree, spec)
 	switch {
-	case err != nil && ctx.Err() != nil:
+	case errors.As(err, new(*errWaiting)):
+		return nil, err
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return nil, loop.Retry(meta.BuildFailedReason, fmt.Errorf("building %s: %w", k.Spec.Path, err))
 	case errors.Is(err, build.ErrPath):
 		return nil, loop.RetryAfter(kustomizev1.ArtifactFailedReason, k.GetRetryInterval(), err)
@@ -264,6 +272,9 @@ func (r *Reconciler) forget(k *kustomizev1.Kustomization) {
 	r.mu.Lock()
 	if m := r.memory[key]; m != nil && m.download != nil {
 		m.download.cancel()
+	}
+	if m := r.memory[key]; m != nil {
+		m.abandon()
 	}
 	delete(r.memory, key)
 	r.mu.Unlock()

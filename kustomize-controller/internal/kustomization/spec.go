@@ -44,6 +44,7 @@ func (r *Reconciler) spec(ctx context.Context, k *kustomizev1.Kustomization) (bu
 		if err != nil {
 			r.Builder.Forget(s.Scope) // what was decrypted does not outlive the keys
 			r.recall(k).last = nil
+			r.recall(k).abandon()
 			return s, err
 		}
 		s.Decrypt = &build.Decryption{Key: keys.ID(), File: keys.File, Object: keys.Object}
