@@ -10,6 +10,7 @@ import (
 
 	"github.com/weirhq/weir/api/duration"
 	imagev1 "github.com/weirhq/weir/api/image/v1"
+	"github.com/weirhq/weir/internal/testenv"
 )
 
 // pretended makes an ImageRepository that lists tags of its own making, and a
@@ -109,6 +110,7 @@ func TestBuildTime(t *testing.T) {
 		t.Errorf("cost %d requests, want 13", n)
 	}
 
+	hits, misses := testenv.Metric(t, "weir_cache_requests_total", "cache", "build_times", "result", "hit"), testenv.Metric(t, "weir_cache_requests_total", "cache", "build_times", "result", "miss")
 	l.registry.pushBuilt("web", "main-0", day(10))
 	requests = l.registry.requests.Load()
 	l.rescan(repo, p)
@@ -124,6 +126,10 @@ func TestBuildTime(t *testing.T) {
 	l.ready(p, metav1.ConditionTrue, meta.SucceededReason, "resolved to main-0")
 	if n := l.registry.requests.Load() - requests; n != 5 {
 		t.Errorf("after a restart %d requests, want one for each of five tags", n)
+	}
+	hits, misses = testenv.Metric(t, "weir_cache_requests_total", "cache", "build_times", "result", "hit")-hits, testenv.Metric(t, "weir_cache_requests_total", "cache", "build_times", "result", "miss")-misses
+	if hits != 5 || misses != 1 {
+		t.Errorf("measured as %v hits and %v misses, want those of five known images and a new one", hits, misses)
 	}
 
 	// A moved tag is noticed where digests are always looked up.

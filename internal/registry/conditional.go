@@ -9,12 +9,17 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+
+	"github.com/weirhq/weir/internal/telemetry"
 )
 
 const (
 	maxKeptPages = 32 << 20 // bytes of all lists that are kept, compressed
 	maxTag       = 256      // bytes of an entity tag that is worth keeping
 )
+
+// Requests for lists of tags: a hit is one that the registry did not send again.
+var requests = telemetry.NewCache("registry_tags")
 
 // pages keeps lists of tags for which a registry gave an entity tag, so that an
 // unchanged one is not sent again (RFC 9110, section 13.1.2). The oldest go
@@ -85,7 +90,11 @@ func (g *guard) conditional(r *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	if resp.StatusCode == http.StatusNotModified && known != nil {
+		requests.Count(true)
 		return known.answer(resp)
+	}
+	if resp.StatusCode == http.StatusOK {
+		requests.Count(false)
 	}
 	tag := resp.Header.Get("ETag")
 	if resp.StatusCode != http.StatusOK || tag == "" || len(tag) > maxTag {

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/authn"
 
 	"github.com/weirhq/weir/internal/registry"
+	"github.com/weirhq/weir/internal/testenv"
 )
 
 // tagged gives entity tags to lists of two pages, and counts what it sends.
@@ -56,6 +57,8 @@ func TestConditional(t *testing.T) {
 	access := registry.Access{Repository: repository}
 	list := func(want string, requests, empty int64) {
 		t.Helper()
+		hits := testenv.Metric(t, "weir_cache_requests_total", "cache", "registry_tags", "result", "hit")
+		misses := testenv.Metric(t, "weir_cache_requests_total", "cache", "registry_tags", "result", "miss")
 		s.requests.Store(0)
 		s.empty.Store(0)
 		tags, err := c.Tags(t.Context(), access)
@@ -64,6 +67,11 @@ func TestConditional(t *testing.T) {
 		}
 		if s.requests.Load() != requests || s.empty.Load() != empty {
 			t.Errorf("%d requests with %d empty answers, want %d and %d", s.requests.Load(), s.empty.Load(), requests, empty)
+		}
+		hits = testenv.Metric(t, "weir_cache_requests_total", "cache", "registry_tags", "result", "hit") - hits
+		misses = testenv.Metric(t, "weir_cache_requests_total", "cache", "registry_tags", "result", "miss") - misses
+		if hits != float64(empty) || misses != float64(requests-empty) {
+			t.Errorf("measured as %v hits and %v misses", hits, misses)
 		}
 	}
 	list("b0", 2, 0)

@@ -64,8 +64,8 @@ func Begin(ctx context.Context, o Object) (context.Context, *Run) {
 	return context.WithValue(ctx, runKey{}, r), r
 }
 
-// Enter says that the run of ctx is in a phase from now on. Without a run it
-// does nothing.
+// Enter says that the run of ctx is in a phase from now on; if it is in it
+// already, it goes on. Without a run it does nothing.
 func Enter(ctx context.Context, name string) {
 	if r, ok := ctx.Value(runKey{}).(*Run); ok {
 		r.mu.Lock()
@@ -98,6 +98,9 @@ func (r *Run) End() {
 }
 
 func (r *Run) enter(name string) {
+	if r.now.name == name {
+		return
+	}
 	now := time.Now()
 	if r.now.name != "" {
 		r.close(phase{r.now.name, r.now.start, now})

@@ -24,6 +24,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/weirhq/weir/internal/registry"
+	"github.com/weirhq/weir/internal/telemetry"
 )
 
 // ErrTooMany is wrapped when more images are asked for than may be looked at.
@@ -42,6 +43,9 @@ const (
 // known matches a line of the file: a digest and seconds since 1970, 0 when the
 // image does not say. The full stop tells that the number is whole.
 var known = regexp.MustCompile(`^(sha256:[0-9a-f]{64}) (\d{1,12})\.$`)
+
+// Requests for the build time of an image whose digest is known.
+var requests = telemetry.NewCache("build_times")
 
 // Cache reads and remembers. It is safe for concurrent use.
 type Cache struct {
@@ -117,6 +121,7 @@ func (c *Cache) one(ctx context.Context, access registry.Access, tag string) (in
 	c.mu.Lock()
 	at, seen := c.times[digest]
 	c.mu.Unlock()
+	requests.Count(seen)
 	if seen {
 		return at, nil
 	}

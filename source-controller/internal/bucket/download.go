@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/weirhq/weir/internal/telemetry"
 	"github.com/weirhq/weir/internal/upstream"
 )
 
@@ -20,6 +21,9 @@ const (
 	downloads = 16 // objects that are downloaded at once for one bucket
 	attempts  = 3  // in a row without a byte, before a download fails
 )
+
+// Requests for objects that a listing names.
+var requests = telemetry.NewCache("bucket_objects")
 
 func (s *shelf) path(o object) string { return filepath.Join(s.dir, o.id(s.scope)) }
 
@@ -37,7 +41,9 @@ func (s *shelf) fill(ctx context.Context, from storage, objects []object) error 
 		if within.Err() != nil {
 			break
 		}
-		if !s.has(o) {
+		has := s.has(o)
+		requests.Count(has)
+		if !has {
 			group.Go(func() error {
 				if err := s.download(within, from, o); err != nil {
 					return fmt.Errorf("downloading %q: %w", o.key, err)

@@ -167,6 +167,7 @@ func (r *Reconciler) renew(ctx context.Context, b *sourcev1.Bucket, c *content) 
 	if err := c.shelf.fill(ctx, c.storage, c.chosen); err != nil {
 		return failure(ctx, b, err)
 	}
+	telemetry.Enter(ctx, telemetry.Pack)
 	if err := r.publish(ctx, b, c); err != nil {
 		return failure(ctx, b, err)
 	}

@@ -17,12 +17,17 @@ import (
 
 	"github.com/weirhq/weir/api/duration"
 	sourcev1 "github.com/weirhq/weir/api/source/v1"
+	"github.com/weirhq/weir/internal/testenv"
 )
 
 func TestPublish(t *testing.T) {
 	g := newRig(t)
 	g.s3.put("deploy/a.yaml", "a: 1\n", "deploy/", "", "logo.png", "picture", "b c+d.yaml", "b: 2\n")
 	g.create("app", nil)
+	phases := map[string]float64{}
+	for _, phase := range []string{"poll", "fetch", "pack"} {
+		phases[phase] = testenv.Metric(t, "weir_phase_duration_seconds", "kind", "Bucket", "phase", phase)
+	}
 	b := g.ready("app")
 
 	a := b.Status.Artifact
@@ -49,12 +54,17 @@ func TestPublish(t *testing.T) {
 	if seen, _ := g.s3.requests(); cmp.Diff([]string{"get b c+d.yaml", "get deploy/a.yaml", "list"}, seen) != "" {
 		t.Errorf("what is ignored was downloaded: %q", seen)
 	}
+	for _, phase := range []string{"poll", "fetch", "pack"} {
+		if n := testenv.Metric(t, "weir_phase_duration_seconds", "kind", "Bucket", "phase", phase) - phases[phase]; n != 1 {
+			t.Errorf("the phase %s was measured %v times", phase, n)
+		}
+	}
 }
 
 // TestIncrement asserts what a change costs, and no change, also after a restart.
 func TestIncrement(t *testing.T) {
 	g := newRig(t)
-	const count = 1000
+	const count, cached = 1000, "weir_cache_requests_total"
 	for i := range count {
 		g.s3.put(fmt.Sprintf("team-%d/app-%d.yaml", i%10, i), fmt.Sprintf("kind: ConfigMap # %d\n", i))
 	}
@@ -74,6 +84,7 @@ func TestIncrement(t *testing.T) {
 		}
 		g.restart()
 	}
+	hits, misses := testenv.Metric(t, cached, "cache", "bucket_objects", "result", "hit"), testenv.Metric(t, cached, "cache", "bucket_objects", "result", "miss")
 	g.s3.put("team-3/app-3.yaml", "changed\n")
 	after := g.ready("app")
 	seen, n := g.s3.requests()
@@ -82,6 +93,10 @@ func TestIncrement(t *testing.T) {
 	}
 	if files := g.content(after.Status.Artifact); len(files) != count || files["team-3/app-3.yaml"] != "changed\n" || files["team-4/app-4.yaml"] != "kind: ConfigMap # 4\n" {
 		t.Errorf("the artifact has %d files, the changed one with %q", len(files), files["team-3/app-3.yaml"])
+	}
+	hits, misses = testenv.Metric(t, cached, "cache", "bucket_objects", "result", "hit")-hits, testenv.Metric(t, cached, "cache", "bucket_objects", "result", "miss")-misses
+	if hits != count-1 || misses != 1 {
+		t.Errorf("one change was measured as %v hits and %v misses", hits, misses)
 	}
 	g.s3.remove("team-3/app-3.yaml")
 	if files := g.content(g.ready("app").Status.Artifact); len(files) != count-1 {

@@ -186,6 +186,7 @@ func (r *Reconciler) publish(ctx context.Context, repo *sourcev1.HelmRepository,
 	if err != nil {
 		return fmt.Errorf("fetching the index: %w", err)
 	}
+	telemetry.Enter(ctx, telemetry.Pack)
 	r.o.Indexes.Add(revision, index)
 	if !repo.Status.Artifact.HasRevision(revision) {
 		repo.Status.Artifact, err = r.o.Store.Publish(artifact.Publication{

@@ -210,6 +210,10 @@ func (g *rig) served(path string) string {
 func TestPublish(t *testing.T) {
 	g := newRig(t)
 	g.create("app", nil)
+	phases := map[string]float64{}
+	for _, phase := range []string{"fetch", "pack"} {
+		phases[phase] = testenv.Metric(t, "weir_phase_duration_seconds", "kind", "HelmRepository", "phase", phase)
+	}
 	repo := g.ready("app")
 	sum := digest.FromString(g.index)
 	folder := "helmrepository/" + g.ns + "/app/"
@@ -226,6 +230,11 @@ func TestPublish(t *testing.T) {
 	want := fmt.Sprintf("Normal NewArtifact stored fetched index of size %dB from '%s/charts'", len(g.index), g.front.URL)
 	if told := g.told(); len(told) != 1 || !strings.HasPrefix(told[0], want) {
 		t.Errorf("got the events %q", told)
+	}
+	for _, phase := range []string{"fetch", "pack"} {
+		if n := testenv.Metric(t, "weir_phase_duration_seconds", "kind", "HelmRepository", "phase", phase) - phases[phase]; n != 1 {
+			t.Errorf("the phase %s was measured %v times", phase, n)
+		}
 	}
 	g.requests()
 

@@ -11,6 +11,7 @@ import (
 	sourcev1 "github.com/weirhq/weir/api/source/v1"
 	"github.com/weirhq/weir/internal/artifact"
 	"github.com/weirhq/weir/internal/registry"
+	"github.com/weirhq/weir/internal/telemetry"
 )
 
 const (
@@ -89,6 +90,7 @@ func (r *Reconciler) extract(ctx context.Context, repo *sourcev1.OCIRepository, 
 		return artifact.Blob{}, err
 	}
 	defer tree.Close()
+	telemetry.Enter(ctx, telemetry.Pack)
 	src, err := tree.Source("/")
 	if err != nil {
 		return artifact.Blob{}, err

@@ -170,6 +170,7 @@ func (r *Reconciler) publish(ctx context.Context, repo *sourcev1.OCIRepository, 
 	if err != nil {
 		return err
 	}
+	telemetry.Enter(ctx, telemetry.Pack) // a layer that is copied is in no other
 	a, err := r.o.Store.Publish(artifact.Publication{
 		Object:   object(repo),
 		File:     revision.digest + ".tar.gz",

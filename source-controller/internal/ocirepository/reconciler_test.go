@@ -27,6 +27,7 @@ import (
 	"github.com/weirhq/weir/api/duration"
 	sourcev1 "github.com/weirhq/weir/api/source/v1"
 	"github.com/weirhq/weir/internal/artifact"
+	"github.com/weirhq/weir/internal/testenv"
 )
 
 func TestPublish(t *testing.T) {
@@ -35,6 +36,10 @@ func TestPublish(t *testing.T) {
 		"org.opencontainers.image.source": "https://git.test/app", "org.opencontainers.image.revision": "main@sha1:1234",
 	}, layer(tarball(t, map[string]string{"deploy/a.yaml": "a: 1\n", "logo.png": "picture"}), contentType)))
 	g.create("app", func(s *sourcev1.OCIRepositorySpec) { s.URL = "oci://" + g.host() + "/org/app" })
+	phases := map[string]float64{}
+	for _, phase := range []string{"poll", "fetch", "pack"} {
+		phases[phase] = testenv.Metric(t, "weir_phase_duration_seconds", "kind", "OCIRepository", "phase", phase)
+	}
 	repo := g.ready("app")
 
 	a := repo.Status.Artifact
@@ -68,6 +73,11 @@ func TestPublish(t *testing.T) {
 	if told := g.told(); len(told) != 1 || !strings.HasPrefix(told[0], want) ||
 		!strings.Contains(told[0], "source.toolkit.fluxcd.io/originRevision:main@sha1:1234") || !strings.Contains(told[0], "source.toolkit.fluxcd.io/digest:"+a.Digest) {
 		t.Errorf("got the events %q", told)
+	}
+	for _, phase := range []string{"poll", "fetch", "pack"} {
+		if n := testenv.Metric(t, "weir_phase_duration_seconds", "kind", "OCIRepository", "phase", phase) - phases[phase]; n != 1 {
+			t.Errorf("the phase %s was measured %v times", phase, n)
+		}
 	}
 }
 
