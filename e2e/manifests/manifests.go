@@ -38,20 +38,30 @@ type Manifests struct {
 // Render builds a folder of the configuration in dir, such as "default" or
 // "standalone/source-controller". It reads below dir only.
 func Render(dir, folder string, o Options) (*Manifests, error) {
-	files, err := load(dir)
-	if err != nil {
-		return nil, err
-	}
 	overlay, err := yaml.Marshal(overlayOf(folder, o))
 	if err != nil {
 		return nil, err
 	}
-	if err := files.WriteFile("/overlay/kustomization.yaml", overlay); err != nil {
-		return nil, err
-	}
-	objects, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(files, "/overlay")
+	m, err := Overlay(dir, overlay)
 	if err != nil {
 		return nil, fmt.Errorf("rendering %q: %w", folder, err)
+	}
+	return m, nil
+}
+
+// Overlay builds a kustomization.yaml that lies beside the configuration in dir
+// and names its folders as config/...
+func Overlay(dir string, kustomization []byte) (*Manifests, error) {
+	files, err := load(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := files.WriteFile("/kustomization.yaml", kustomization); err != nil {
+		return nil, err
+	}
+	objects, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(files, "/")
+	if err != nil {
+		return nil, err
 	}
 	return &Manifests{objects}, nil
 }
@@ -77,10 +87,10 @@ func load(dir string) (filesys.FileSystem, error) {
 }
 
 func overlayOf(folder string, o Options) map[string]any {
-	overlay := map[string]any{"resources": []string{"../config/" + folder}}
+	overlay := map[string]any{"resources": []string{"config/" + folder}}
 	var components []string
 	for _, name := range o.Components {
-		components = append(components, "../config/"+name)
+		components = append(components, "config/"+name)
 	}
 	if components != nil {
 		overlay["components"] = components
