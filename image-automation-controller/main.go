@@ -51,12 +51,12 @@ func main() {
 		Kinds:       []client.Object{&imagev1.ImageRepository{}, &imagev1.ImagePolicy{}, &imagev1.ImageUpdateAutomation{}},
 		Flags:       o.bind,
 		Inert:       []string{"storage-value-log-file-size", "storage-compression-threshold", "gc-interval"},
-		Gates: map[string]bool{
-			gitForcePushBranch: true,
-			// The object database makes the next three pointless: they choose
-			// between ways to clone. FluxStorage chooses a tag store.
-			"GitShallowClone": true, "GitAllBranchReferences": true, "GitSparseCheckout": false, "FluxStorage": true,
-			"CacheSecretsAndConfigMaps": false, cloudlogin.Gate: false,
+		Gates:       map[string]bool{gitForcePushBranch: true, cloudlogin.Gate: false},
+		Moot: map[string]string{
+			"GitShallowClone":        "nothing is cloned: of a commit only what the mirror lacks is fetched",
+			"GitAllBranchReferences": "nothing is cloned: each branch is looked up when it is needed",
+			"GitSparseCheckout":      "nothing is checked out: only files below update.path are read",
+			"FluxStorage":            "tags are kept in a file for each ImageRepository in any case",
 		},
 		Setup: o.setup,
 	})

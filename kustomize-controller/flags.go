@@ -33,15 +33,16 @@ const (
 	tellCanceled       = "CancelHealthCheckOnNewRevision"
 )
 
-// gates are all feature gates with their defaults. The last two are about how
-// other implementations work inside: here nothing is polled, and Secrets and
-// ConfigMaps are never cached. A new revision always ends a wait for health; the
-// gate makes an event of that.
+// gates are all feature gates with their defaults. A new revision always ends a
+// wait for health; the gate makes an event of that.
 var gates = map[string]bool{
 	strictSubstitution: true, additiveReadiness: false, workloadIdentity: false, externalArtifact: false,
 	freshSources: false, groupChanges: false, patientHealth: false, ignoreConfigs: false, migrateVersions: false,
-	tellCanceled: false, "DisableStatusPollerCache": true, "CacheSecretsAndConfigMaps": false,
+	tellCanceled: false,
 }
+
+// moot are gates about how other implementations work inside.
+var moot = map[string]string{"DisableStatusPollerCache": "health is watched, not polled"}
 
 const dependentsFirst = "dependents-first"
 

@@ -33,6 +33,7 @@ func main() {
 		Kinds:       []client.Object{&kustomizev1.Kustomization{}},
 		Flags:       o.bind,
 		Gates:       gates,
+		Moot:        moot,
 		Setup:       o.setup,
 	})
 }

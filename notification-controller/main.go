@@ -23,11 +23,8 @@ import (
 // ignoreConfigs is the gate that keeps Secrets from being watched.
 const ignoreConfigs = "DisableConfigWatchers"
 
-// gates are all feature gates with their defaults. The last means nothing
-// here: Secrets and ConfigMaps are never cached.
-var gates = map[string]bool{
-	auth.FeatureGateObjectLevelWorkloadIdentity: false, ignoreConfigs: false, "CacheSecretsAndConfigMaps": false,
-}
+// gates are all feature gates with their defaults.
+var gates = map[string]bool{auth.FeatureGateObjectLevelWorkloadIdentity: false, ignoreConfigs: false}
 
 // options are the flags of this program.
 type options struct {

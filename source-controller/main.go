@@ -77,7 +77,7 @@ func main() {
 		Concurrent:  2,
 		AddToScheme: []func(*runtime.Scheme) error{sourcev1.AddToScheme},
 		Kinds:       []client.Object{&sourcev1.GitRepository{}, &sourcev1.OCIRepository{}, &sourcev1.Bucket{}, &sourcev1.HelmRepository{}, &sourcev1.HelmChart{}},
-		Gates:       map[string]bool{cloudlogin.Gate: false, "CacheSecretsAndConfigMaps": false},
+		Gates:       map[string]bool{cloudlogin.Gate: false},
 		Flags:       o.bind,
 		Setup:       o.setup,
 	})

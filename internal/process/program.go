@@ -10,7 +10,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/fluxcd/pkg/runtime/acl"
@@ -52,6 +54,9 @@ type Program struct {
 	Inert []string
 	// Gates holds the feature gates and their defaults.
 	Gates map[string]bool
+	// Moot names feature gates of the wire API that change nothing in this
+	// version, and why. They are accepted, as Inert flags are.
+	Moot map[string]string
 	// Receiver says that the program receives events instead of sending them:
 	// then --events-addr is one of its own flags.
 	Receiver bool
@@ -67,6 +72,13 @@ const inertMark = "true"
 // they belong to.
 func (p *Program) inert() []string {
 	return append([]string{"token-cache-max-size", "token-cache-max-duration"}, p.Inert...)
+}
+
+// moot are the feature gates that change nothing in p.
+func (p *Program) moot() map[string]string {
+	all := map[string]string{"CacheSecretsAndConfigMaps": "Secrets and ConfigMaps are never cached"}
+	maps.Copy(all, p.Moot)
+	return all
 }
 
 // Env is what Setup gets.
@@ -165,14 +177,15 @@ func (o *options) bind(fs *pflag.FlagSet, p *Program) {
 	}
 }
 
-// features merges --feature-gates into the program's defaults.
-func (o *options) features(defaults map[string]bool) (map[string]bool, error) {
-	out := map[string]bool{}
-	for name, on := range defaults {
-		out[name] = on
+// features merges --feature-gates into the defaults of p.
+func (o *options) features(p *Program) (map[string]bool, error) {
+	out, moot := maps.Clone(p.Gates), p.moot()
+	if out == nil {
+		out = map[string]bool{}
 	}
 	for name, text := range o.gates {
-		if _, known := defaults[name]; !known {
+		_, known := p.Gates[name]
+		if _, without := moot[name]; !known && !without {
 			return nil, fmt.Errorf("--feature-gates: %q is no feature gate of this program", name)
 		}
 		if text != "true" && text != "false" {
@@ -213,6 +226,7 @@ func run(ctx context.Context, p *Program, args []string) error {
 			log.Info("a flag was accepted that means nothing to this version", "flag", "--"+name)
 		}
 	}
+	o.tellMoot(p, log)
 	stop, err := o.trace(ctx, p)
 	if err != nil {
 		return err
@@ -230,8 +244,18 @@ func run(ctx context.Context, p *Program, args []string) error {
 	return env.Manager.Start(ctx)
 }
 
+// tellMoot logs which of the gates that are given change nothing.
+func (o *options) tellMoot(p *Program, log logr.Logger) {
+	moot := p.moot()
+	for _, name := range slices.Sorted(maps.Keys(o.gates)) {
+		if why, ok := moot[name]; ok {
+			log.Info("a feature gate was accepted that changes nothing in this version", "gate", name, "because", why)
+		}
+	}
+}
+
 func (o *options) env(p *Program) (*Env, error) {
-	gates, err := o.features(p.Gates)
+	gates, err := o.features(p)
 	if err != nil {
 		return nil, err
 	}

@@ -1,8 +1,10 @@
 package process
 
 import (
+	"strings"
 	"testing"
 
+	"github.com/go-logr/logr/funcr"
 	"github.com/spf13/pflag"
 )
 
@@ -35,18 +37,20 @@ func TestFlagsOfTheWireAPI(t *testing.T) {
 }
 
 func TestFeatureGates(t *testing.T) {
-	defaults := map[string]bool{"A": true, "B": false}
+	p := &Program{Gates: map[string]bool{"A": true, "B": false}, Moot: map[string]string{"Old": "nothing is old"}}
 	for name, tt := range map[string]struct {
 		gates map[string]string
 		want  map[string]bool // nil: refused
 	}{
 		"none":       {nil, map[string]bool{"A": true, "B": false}},
 		"set":        {map[string]string{"A": "false", "B": "true"}, map[string]bool{"A": false, "B": true}},
+		"moot":       {map[string]string{"Old": "true", "CacheSecretsAndConfigMaps": "true"}, map[string]bool{"A": true, "B": false}},
+		"moot, no":   {map[string]string{"Old": "maybe"}, nil},
 		"unknown":    {map[string]string{"C": "true"}, nil},
 		"not a bool": {map[string]string{"A": "maybe"}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := (&options{gates: tt.gates}).features(defaults)
+			got, err := (&options{gates: tt.gates}).features(p)
 			if (err != nil) != (tt.want == nil) {
 				t.Fatalf("error = %v", err)
 			}
@@ -56,5 +60,16 @@ func TestFeatureGates(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A gate that changes nothing is accepted, and the log says so and why.
+func TestMootGatesAreTold(t *testing.T) {
+	var lines []string
+	log := funcr.New(func(_, args string) { lines = append(lines, args) }, funcr.Options{})
+	o := &options{gates: map[string]string{"Old": "true", "A": "false", "CacheSecretsAndConfigMaps": "true"}}
+	o.tellMoot(&Program{Gates: map[string]bool{"A": true}, Moot: map[string]string{"Old": "nothing is old"}}, log)
+	if len(lines) != 2 || !strings.Contains(lines[0], "never cached") || !strings.Contains(lines[1], `"gate"="Old" "because"="nothing is old"`) {
+		t.Errorf("the log says %q", lines)
 	}
 }
