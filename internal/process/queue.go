@@ -17,11 +17,14 @@ type queue struct {
 
 	mu  sync.Mutex
 	due map[reconcile.Request]time.Time // of what waits
+
+	end  sync.Once
+	over chan struct{} // closed by ShutDown
 }
 
 // newQueue makes the queue of a controller.
 func newQueue(name string, limiter workqueue.TypedRateLimiter[reconcile.Request], log logr.Logger) *queue {
-	q := &queue{due: map[reconcile.Request]time.Time{}}
+	q := &queue{due: map[reconcile.Request]time.Time{}, over: make(chan struct{})}
 	q.PriorityQueue = priorityqueue.New(name, func(o *priorityqueue.Opts[reconcile.Request]) {
 		o.Log = log.WithValues("controller", name)
 		o.RateLimiter = noting{limiter, q}
@@ -70,12 +73,47 @@ func (q *queue) Get() (reconcile.Request, bool) {
 }
 
 // GetWithPriority implements priorityqueue.PriorityQueue.
-func (q *queue) GetWithPriority() (reconcile.Request, int, bool) {
-	item, priority, shutdown := q.PriorityQueue.GetWithPriority()
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	delete(q.due, item)
-	return item, priority, shutdown
+func (q *queue) GetWithPriority() (item reconcile.Request, priority int, shutdown bool) {
+	type got struct {
+		item     reconcile.Request
+		priority int
+		shutdown bool
+	}
+	next := make(chan got, 1)
+	go func() {
+		item, priority, shutdown := q.PriorityQueue.GetWithPriority()
+		next <- got{item, priority, shutdown}
+	}()
+	select {
+	case g := <-next:
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		delete(q.due, g.item)
+		return g.item, g.priority, g.shutdown
+	case <-q.over:
+		return reconcile.Request{}, 0, true
+	}
+}
+
+// ShutDown implements workqueue.TypedInterface. A queue that is about to hand out an
+// item at that moment waits for ever, with its lock held, for somebody to take it.
+// So workers, for whose end the program waits, leave it by themselves.
+func (q *queue) ShutDown() {
+	q.end.Do(func() { close(q.over) })
+	q.PriorityQueue.ShutDown()
+}
+
+// Done implements workqueue.TypedInterface.
+func (q *queue) Done(item reconcile.Request) {
+	noted := make(chan struct{})
+	go func() {
+		q.PriorityQueue.Done(item)
+		close(noted)
+	}()
+	select {
+	case <-noted:
+	case <-q.over:
+	}
 }
 
 // note remembers the earliest time at which an item is due.
