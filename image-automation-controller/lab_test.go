@@ -30,6 +30,7 @@ import (
 	"k8s.io/client-go/tools/record"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/weirhq/weir/api/duration"
 	imagev1 "github.com/weirhq/weir/api/image/v1"
@@ -79,6 +80,7 @@ type labOptions struct {
 	noForce          bool
 	git              gitserver.Options
 	storage          string
+	between          *interceptor.Funcs // the reconcilers and the API server
 }
 
 func newLab(t *testing.T, o labOptions) *lab {
@@ -103,8 +105,12 @@ func newLab(t *testing.T, o labOptions) *lab {
 	if err != nil {
 		t.Fatal(err)
 	}
+	c := l.c
+	if o.between != nil {
+		c = interceptor.NewClient(c, *o.between)
+	}
 	env := &process.Env{
-		Name: "test", FieldOwner: "test", Manager: testenv.Direct(l.c), RequeueDependency: 30 * time.Second,
+		Name: "test", FieldOwner: "test", Manager: testenv.Direct(c), RequeueDependency: 30 * time.Second,
 		Recorder: events.New(events.Options{Controller: "test", Scheme: l.c.Scheme(), Kubernetes: l.events}),
 	}
 	registryClient := &registry.Client{}

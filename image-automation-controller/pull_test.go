@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -25,14 +26,18 @@ type hub struct {
 	l  *lab
 	mu sync.Mutex
 
-	pulls []map[string]any
-	calls []string
-	fail  int // how many calls to refuse
+	pulls  []map[string]any
+	calls  []string
+	fail   int // how many calls to refuse
+	pushes atomic.Int64
 }
 
 func (h *hub) middleware(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !strings.HasPrefix(r.URL.Path, "/api/v3/") {
+			if strings.HasSuffix(r.URL.Path, "/git-receive-pack") && r.Method == http.MethodPost {
+				h.pushes.Add(1)
+			}
 			next.ServeHTTP(w, r)
 			return
 		}
@@ -213,10 +218,11 @@ func TestMergedBranchIsStartedAnew(t *testing.T) {
 	}
 }
 
-// TestPullRequestLater has an API that is out of order after the push: the
-// commit is not made again, and the pull request comes when it can.
+// TestPullRequestLater has an API that is out of order after the push: the push
+// is told and not made again, and the pull request comes when it can.
 func TestPullRequestLater(t *testing.T) {
 	l, h, _, auto := proposing(t, nil)
+	branch := "image-updates/" + l.ns + "/fleet"
 	h.fail = 1
 	if err := l.commit(auto); err == nil {
 		t.Error("a host that is out of order was not noticed")
@@ -232,8 +238,19 @@ func TestPullRequestLater(t *testing.T) {
 	if auto.Status.LastPushCommit != head || len(h.pulls) != 1 {
 		t.Errorf("commit %s, before %s; %d pull requests", auto.Status.LastPushCommit, head, len(h.pulls))
 	}
-	if told := l.told(); len(told) != 2 || !strings.Contains(told[1], "opened pull request https://hub/org/fleet/pull/1") {
-		t.Errorf("events: %q", told)
+	want := []string{
+		fmt.Sprintf("Normal Succeeded pushed commit '%s' to branch '%s'", head[:7], branch),
+		"Warning GitOperationFailed",
+		"Normal Succeeded opened pull request https://hub/org/fleet/pull/1",
+	}
+	told := l.told()
+	for i, text := range want {
+		if len(told) != len(want) || !strings.HasPrefix(told[i], text) {
+			t.Fatalf("events: %q, want %q", told, want)
+		}
+	}
+	if log := l.log("org/fleet", branch); len(log) != 2 || h.pushes.Load() != 1 {
+		t.Errorf("%d pushes made the commits %q", h.pushes.Load(), log)
 	}
 }
 

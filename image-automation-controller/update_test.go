@@ -1,9 +1,11 @@
 package main
 
 import (
+	"context"
 	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -21,6 +23,8 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	imagev1 "github.com/weirhq/weir/api/image/v1"
 	sourcev1 "github.com/weirhq/weir/api/source/v1"
@@ -203,6 +207,43 @@ func TestLostAnswer(t *testing.T) {
 	l.ready(auto, metav1.ConditionTrue, meta.SucceededReason)
 	if log := l.log("fleet", "main"); len(log) != 2 {
 		t.Errorf("one change made the commits %q", log)
+	}
+}
+
+// TestLostStatus has an API server that is out of order after a push: the next run
+// pushes nothing, and records and tells what was pushed.
+func TestLostStatus(t *testing.T) {
+	down := true
+	l := newLab(t, labOptions{between: &interceptor.Funcs{
+		SubResourcePatch: func(ctx context.Context, c client.Client, sub string, obj client.Object, patch client.Patch, o ...client.SubResourcePatchOption) error {
+			if _, ours := obj.(*imagev1.ImageUpdateAutomation); ours && down {
+				return errors.New("out of order")
+			}
+			return c.SubResource(sub).Patch(ctx, obj, patch, o...)
+		},
+	}})
+	l.chosen()
+	auto := l.automation("fleet", map[string]string{"web.yaml": l.web("1.0.0")}, func(a *imagev1.ImageUpdateAutomation) {
+		a.Spec.GitSpec.Push = &imagev1.PushSpec{Branch: "updates"}
+	})
+	if err := l.commit(auto); err == nil || auto.Status.LastPushCommit != "" || len(l.told()) != 0 {
+		t.Fatalf("the API server is not out of order: %v", err)
+	}
+	down = false
+	for range 2 {
+		if err := l.commit(auto); err != nil {
+			t.Fatal(err)
+		}
+	}
+	head, err := l.git.Head("fleet", "updates")
+	if err != nil || auto.Status.LastPushCommit != head {
+		t.Errorf("status has the commit %q, the branch %q, %v", auto.Status.LastPushCommit, head, err)
+	}
+	if log := l.log("fleet", "updates"); len(log) != 2 {
+		t.Errorf("one change made the commits %q", log)
+	}
+	if told := l.told(); len(told) != 1 || !strings.HasPrefix(told[0], fmt.Sprintf("Normal Succeeded pushed commit '%s' to branch 'updates'", head[:7])) {
+		t.Errorf("events: %q", told)
 	}
 }
 

@@ -15,7 +15,8 @@ type Done struct {
 	// Event and EventReason are what people are told when Ready changed; empty
 	// means Message and Reason.
 	Event, EventReason string
-	// Changed tells the event even if Ready reads the same as before.
+	// Changed tells the event even if Ready reads the same as before, and even if
+	// an error comes with it, which then has an event of its own.
 	Changed bool
 	// Quiet records no event, because the Worker has recorded its own.
 	Quiet bool

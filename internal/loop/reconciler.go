@@ -229,8 +229,12 @@ func (r *Reconciler[T]) claim(ctx context.Context, obj T) error {
 	return err
 }
 
-// tell records the event of one attempt, if Ready says something new.
+// tell records the event of one attempt, if Ready says something new. What
+// happened before a failure is told first.
 func (r *Reconciler[T]) tell(before, after T, done Done, f *Failure) {
+	if f != nil && done.Changed {
+		r.recorder.Normal(after, orDefault(done.EventReason, meta.SucceededReason), orDefault(done.Event, done.Message), done.Metadata)
+	}
 	to := apimeta.FindStatusCondition(after.GetConditions(), meta.ReadyCondition)
 	changed := news(before, after)
 	switch {

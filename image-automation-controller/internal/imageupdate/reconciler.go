@@ -50,9 +50,10 @@ type Reconciler struct {
 	// ForcePush starts a separate push branch from the checkout each time.
 	ForcePush bool
 
-	index index
-	lines lines
-	pulls pulls
+	index  index
+	lines  lines
+	pulls  pulls
+	missed missed
 }
 
 // Reconcile commits and pushes what the policies ask for.
@@ -100,9 +101,10 @@ func (r *Reconciler) Reconcile(ctx context.Context, auto *imagev1.ImageUpdateAut
 	if err != nil && result.Commit == "" {
 		return loop.Done{}, classify(err)
 	}
+	r.missed.fill(client.ObjectKeyFromObject(auto), auto.Status.LastPushCommit, &result)
 	done := r.finish(auto, plan, policies, result)
-	if err != nil { // the commit is pushed, its pull request is not there
-		return loop.Done{}, classify(err)
+	if err != nil { // the commit is pushed and told, its pull request is not there
+		return done, classify(err)
 	}
 	return done, nil
 }
@@ -110,6 +112,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, auto *imagev1.ImageUpdateAut
 // Finalize forgets what was remembered; mirrors are shared and bounded.
 func (r *Reconciler) Finalize(_ context.Context, auto *imagev1.ImageUpdateAutomation) error {
 	r.pulls.forget(client.ObjectKeyFromObject(auto))
+	r.missed.forget(client.ObjectKeyFromObject(auto))
 	return nil
 }
 
