@@ -11,6 +11,10 @@ import (
 const (
 	maxBusy  = time.Hour // the longest that a server may ask for
 	maxHosts = 4_096     // that are remembered at once
+	// A server that answers "too many requests" and not for how long is left alone
+	// for minWait, then for twice as long each time, up to maxWait. It begins anew
+	// when a server did not do that for as long as it was left alone.
+	minWait, maxWait = 10 * time.Second, 10 * time.Minute
 )
 
 // Busy is the error of a server that asked to be left alone for a while.
@@ -28,7 +32,13 @@ func (b *Busy) Error() string {
 // ready; it is safe for concurrent use.
 type Patience struct {
 	mu    sync.Mutex
-	until map[place]time.Time
+	until map[place]rest
+}
+
+// rest is how long a server is left alone.
+type rest struct {
+	until time.Time
+	wait  time.Duration // of our own making; zero when the server named the time
 }
 
 // place is a server as somebody sees it.
@@ -38,7 +48,7 @@ type place struct{ who, host string }
 func (p *Patience) busy(at place) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	wait := time.Until(p.until[at])
+	wait := time.Until(p.until[at].until)
 	if wait <= 0 {
 		return nil
 	}
@@ -47,29 +57,46 @@ func (p *Patience) busy(at place) error {
 
 // note returns an error if the answer asks for time, and remembers it.
 func (p *Patience) note(at place, resp *http.Response) error {
-	if resp.StatusCode != http.StatusTooManyRequests && resp.StatusCode != http.StatusServiceUnavailable {
-		return nil
-	}
-	after, ok := retryAfter(resp.Header.Get("Retry-After"))
-	if !ok {
+	after, named := retryAfter(resp.Header.Get("Retry-After"))
+	tooMany := resp.StatusCode == http.StatusTooManyRequests
+	if !tooMany && (resp.StatusCode != http.StatusServiceUnavailable || !named) {
 		return nil
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	r := rest{until: time.Now().Add(after)}
+	if !named {
+		last := p.until[at]
+		ago := time.Since(last.until)
+		if ago < 0 { // others were answered before
+			return &Busy{Host: at.host, After: -ago}
+		}
+		after = minWait
+		if ago <= last.wait {
+			after = min(max(2*last.wait, minWait), maxWait)
+		}
+		r = rest{until: time.Now().Add(after), wait: after}
+	}
+	p.remember(at, r)
+	return &Busy{Host: at.host, After: after}
+}
+
+// remember makes room for one more. Servers beyond the bound are asked as if they had
+// not said anything.
+func (p *Patience) remember(at place, r rest) {
 	if len(p.until) >= maxHosts {
-		for known, until := range p.until {
-			if time.Until(until) <= 0 {
+		for known, r := range p.until {
+			if time.Until(r.until) <= 0 {
 				delete(p.until, known)
 			}
 		}
 	}
 	if p.until == nil {
-		p.until = map[place]time.Time{}
+		p.until = map[place]rest{}
 	}
-	if len(p.until) < maxHosts {
-		p.until[at] = time.Now().Add(after)
+	if _, known := p.until[at]; known || len(p.until) < maxHosts {
+		p.until[at] = r
 	}
-	return &Busy{Host: at.host, After: after}
 }
 
 // retryAfter reads the header of RFC 9110, section 10.2.3.

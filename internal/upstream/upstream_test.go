@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -104,6 +105,51 @@ func TestPatienceEnds(t *testing.T) {
 	if after, ok := retryAfter("604800"); !ok || after != maxBusy {
 		t.Errorf("a week became %s, %v; want %s", after, ok, maxBusy)
 	}
+}
+
+// TestPatienceWithoutATime asserts that a server which answers "too many requests" and
+// nothing else is left alone for longer and longer, until it has stopped that.
+func TestPatienceWithoutATime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var p Patience
+		at := place{"robot", "registry.test"}
+		answer := func(status int, after string) time.Duration {
+			t.Helper()
+			err := p.note(at, &http.Response{StatusCode: status, Header: http.Header{"Retry-After": {after}}})
+			busy, _ := errors.AsType[*Busy](err)
+			if busy == nil {
+				return 0
+			}
+			return busy.After
+		}
+		for _, want := range []time.Duration{10, 20, 40, 80, 160, 320, 600, 600} {
+			want *= time.Second
+			if got := answer(http.StatusTooManyRequests, ""); got != want {
+				t.Fatalf("it is left alone for %s, want %s", got, want)
+			}
+			time.Sleep(time.Second) // those who had asked at the same time get their answers
+			if got := answer(http.StatusTooManyRequests, "soon"); got != want-time.Second {
+				t.Fatalf("another answer to the same load makes it %s", got)
+			}
+			if p.busy(at) == nil || p.busy(place{"other", at.host}) != nil || p.busy(place{at.who, "other.test"}) != nil {
+				t.Fatal("not this one alone is left alone")
+			}
+			time.Sleep(want - time.Second)
+			if err := p.busy(at); err != nil || answer(http.StatusOK, "") != 0 {
+				t.Fatalf("it is never asked again: %v", err)
+			}
+		}
+		if got := answer(http.StatusTooManyRequests, "5"); got != 5*time.Second {
+			t.Errorf("the time that it names does not count: %s", got)
+		}
+		if answer(http.StatusOK, "") != 0 || p.busy(at) == nil {
+			t.Error("an answer to somebody else ends the time that it named")
+		}
+		time.Sleep(time.Minute)
+		if got := answer(http.StatusTooManyRequests, ""); got != minWait {
+			t.Errorf("after a while it begins with %s", got)
+		}
+	})
 }
 
 func TestPatienceIsBounded(t *testing.T) {
