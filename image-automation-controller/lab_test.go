@@ -41,8 +41,10 @@ import (
 	"github.com/weirhq/weir/image-automation-controller/internal/imageupdate"
 	"github.com/weirhq/weir/image-automation-controller/internal/tagdb"
 	"github.com/weirhq/weir/internal/cloudlogin"
+	"github.com/weirhq/weir/internal/cloudlogin/cloudtest"
 	"github.com/weirhq/weir/internal/events"
 	"github.com/weirhq/weir/internal/gitauth"
+	"github.com/weirhq/weir/internal/githubapp"
 	"github.com/weirhq/weir/internal/gitrepo"
 	"github.com/weirhq/weir/internal/gitserver"
 	"github.com/weirhq/weir/internal/loop"
@@ -51,7 +53,13 @@ import (
 	"github.com/weirhq/weir/internal/testenv"
 )
 
-func TestMain(m *testing.M) { testenv.Main(m) }
+func TestMain(m *testing.M) {
+	undo, err := cloudtest.Trust()
+	if err != nil {
+		log.Fatal(err)
+	}
+	testenv.Main(m, testenv.Options{KeepNamespaces: true, After: undo})
+}
 
 const (
 	user     = "robot"
@@ -87,7 +95,9 @@ func newLab(t *testing.T, o labOptions) *lab {
 	t.Helper()
 	l := &lab{t: t, c: testenv.Client(t, imagev1.AddToScheme, sourcev1.AddToScheme), ns: testenv.Namespace(t), events: record.NewFakeRecorder(1000)}
 	l.registry = newImageServer(t)
-	o.git.Username, o.git.Password = user, password
+	if o.git.Username == "" && o.git.Bearer == "" {
+		o.git.Username, o.git.Password = user, password
+	}
 	git, err := gitserver.Start(o.git)
 	if err != nil {
 		t.Fatal(err)
@@ -131,7 +141,7 @@ func newLab(t *testing.T, o labOptions) *lab {
 	l.tags = tags
 	l.policies = loop.New(env, l.chooser)
 	l.automations = loop.New(env, &imageupdate.Reconciler{
-		Client: l.c, Live: l.c, Git: pool, Auth: gitauth.New(gitauth.Options{Secrets: l.c}), Now: time.Now, NoCrossNamespaceRefs: o.noCrossNamespace, ForcePush: !o.noForce,
+		Client: l.c, Live: l.c, Git: pool, Auth: gitauth.New(gitauth.Options{Secrets: l.c, Logins: logins, Apps: githubapp.NewTokens(githubapp.TokensOptions{})}), Now: time.Now, NoCrossNamespaceRefs: o.noCrossNamespace, ForcePush: !o.noForce,
 	})
 	l.create(&corev1.Secret{ObjectMeta: l.meta("registry"), Type: corev1.SecretTypeDockerConfigJson, Data: dockerConfig(l.registry.host, password)})
 	l.create(&corev1.Secret{ObjectMeta: l.meta("git"), Data: map[string][]byte{"username": []byte(user), "password": []byte(password)}})

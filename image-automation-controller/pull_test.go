@@ -23,8 +23,9 @@ import (
 // hub is GitHub's API for pull requests of one repository, beside the real Git
 // server: the tip of a pull request is that of its branch.
 type hub struct {
-	l  *lab
-	mu sync.Mutex
+	l     *lab
+	token string // "" means the password of the Git server
+	mu    sync.Mutex
 
 	pulls  []map[string]any
 	calls  []string
@@ -43,7 +44,11 @@ func (h *hub) middleware(next http.Handler) http.Handler {
 		}
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		if r.Header.Get("Authorization") != "Bearer "+password {
+		token := password
+		if h.token != "" {
+			token = h.token
+		}
+		if r.Header.Get("Authorization") != "Bearer "+token {
 			http.Error(w, `{"message":"Bad credentials"}`, http.StatusUnauthorized)
 			return
 		}

@@ -21,6 +21,7 @@ import (
 	"github.com/weirhq/weir/internal/cloudlogin"
 	"github.com/weirhq/weir/internal/cloudlogin/cloudtest"
 	"github.com/weirhq/weir/internal/githubapp"
+	"github.com/weirhq/weir/internal/githubapp/apptest"
 	"github.com/weirhq/weir/internal/gitrepo"
 	"github.com/weirhq/weir/internal/gitserver"
 	"github.com/weirhq/weir/internal/secrets"
@@ -56,10 +57,16 @@ func newRig(t *testing.T) *rig {
 
 func (r *rig) secret(name string, kv ...string) {
 	r.t.Helper()
-	s := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: r.ns, Name: name}, StringData: map[string]string{}}
+	data := map[string]string{}
 	for i := 0; i < len(kv); i += 2 {
-		s.StringData[kv[i]] = kv[i+1]
+		data[kv[i]] = kv[i+1]
 	}
+	r.secretOf(name, data)
+}
+
+func (r *rig) secretOf(name string, data map[string]string) {
+	r.t.Helper()
+	s := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: r.ns, Name: name}, StringData: data}
 	if err := r.c.Create(r.t.Context(), s); err != nil {
 		r.t.Fatal(err)
 	}
@@ -133,31 +140,22 @@ func TestAzure(t *testing.T) {
 	r := newRig(t)
 	srv := serve(t, gitserver.Options{Bearer: "entra-token"}, "org/project/_git/app")
 	tokens, assertions := 0, 0
-	const tenant = "https://login.microsoftonline.com/11111111-2222-3333-4444-555555555555"
 	n := &cloudtest.Internet{Hosts: map[string]http.HandlerFunc{
 		"dev.azure.com": hand(t, srv),
-		"login.microsoftonline.com": func(w http.ResponseWriter, q *http.Request) {
-			w.Header().Set("Content-Type", "application/json")
-			switch {
-			case strings.HasSuffix(q.URL.Path, "/discovery/instance"):
-				fmt.Fprintf(w, `{"tenant_discovery_endpoint":%q,"metadata":[]}`, tenant+"/v2.0/.well-known/openid-configuration")
-			case strings.HasSuffix(q.URL.Path, "/.well-known/openid-configuration"):
-				fmt.Fprintf(w, `{"token_endpoint":%q,"authorization_endpoint":%q,"issuer":%q}`, tenant+"/oauth2/v2.0/token", tenant+"/oauth2/v2.0/authorize", tenant+"/v2.0")
-			default:
-				if !strings.Contains(q.PostFormValue("scope"), "499b84ac-1321-427f-aa17-267ca6975798/.default") { // Azure DevOps
-					w.WriteHeader(http.StatusBadRequest)
-					return
-				}
-				tokens++
-				if q.PostFormValue("client_assertion") != "" && q.PostFormValue("client_id") == "robot-client" {
-					assertions++
-				} else if q.PostFormValue("client_secret") != "client-secret" {
-					w.WriteHeader(http.StatusUnauthorized)
-					return
-				}
-				fmt.Fprint(w, `{"access_token":"entra-token","expires_in":3600,"token_type":"Bearer"}`)
+		cloudtest.EntraHost: cloudtest.Entra("11111111-2222-3333-4444-555555555555", func(w http.ResponseWriter, q *http.Request) {
+			if !strings.Contains(q.PostFormValue("scope"), "499b84ac-1321-427f-aa17-267ca6975798/.default") { // Azure DevOps
+				w.WriteHeader(http.StatusBadRequest)
+				return
 			}
-		},
+			tokens++
+			if q.PostFormValue("client_assertion") != "" && q.PostFormValue("client_id") == "robot-client" {
+				assertions++
+			} else if q.PostFormValue("client_secret") != "client-secret" {
+				w.WriteHeader(http.StatusUnauthorized)
+				return
+			}
+			fmt.Fprint(w, `{"access_token":"entra-token","expires_in":3600,"token_type":"Bearer"}`)
+		}),
 	}}
 	r.secret("proxy", "address", n.Start(t).String())
 	address := "https://org@dev.azure.com/org/project/_git/app" // as Azure DevOps shows it
@@ -284,9 +282,9 @@ func TestWhatDoesNotGoTogether(t *testing.T) {
 // Two owners of tokens never share a mirror; a renewed token keeps it.
 func TestScope(t *testing.T) {
 	r := newRig(t)
-	api := startAPI(t)
-	api.secret(r, "one", "githubAppInstallationID", "7")
-	api.secret(r, "two", "githubAppInstallationOwner", "org")
+	api := apptest.Start(t)
+	r.secretOf("one", api.Secret("githubAppInstallationID", "7"))
+	r.secretOf("two", api.Secret("githubAppInstallationOwner", "org"))
 	scopes := map[string]bool{}
 	for _, name := range []string{"one", "two"} {
 		auth, err := r.reader.Auth(t.Context(), r.repo("github", "https://git.test/a", name, "", ""))
@@ -302,29 +300,29 @@ func TestScope(t *testing.T) {
 
 func TestGitHubApp(t *testing.T) {
 	r := newRig(t)
-	api := startAPI(t)
-	srv := serve(t, gitserver.Options{Username: "x-access-token", Password: api.token}, "org/app")
+	api := apptest.Start(t)
+	srv := serve(t, gitserver.Options{Username: "x-access-token", Password: api.Token}, "org/app")
 	for name, key := range map[string][2]string{"by id": {"githubAppInstallationID", "7"}, "by organization": {"githubAppInstallationOwner", "org"}, "by user": {"githubAppInstallationOwner", "anna"}} {
 		t.Run(name, func(t *testing.T) {
 			secret := strings.ReplaceAll(name, " ", "-")
-			api.secret(r, secret, key[0], key[1])
-			before := api.tokens.Load()
+			r.secretOf(secret, api.Secret(key[0], key[1]))
+			before := api.Tokens.Load()
 			r.follow(r.repo("github", srv.URL("org/app"), secret, "", ""))
-			if n := api.tokens.Load() - before; n != 1 {
+			if n := api.Tokens.Load() - before; n != 1 {
 				t.Errorf("two looks cost %d tokens, want 1", n)
 			}
 		})
 	}
-	if got := secrets.Redact("a " + api.token + " b"); got != "a *** b" {
+	if got := secrets.Redact("a " + api.Token + " b"); got != "a *** b" {
 		t.Errorf("the token is not redacted: %q", got)
 	}
 }
 
 func TestGitHubAsksToWait(t *testing.T) {
 	r := newRig(t)
-	api := startAPI(t)
-	api.secret(r, "app", "githubAppInstallationID", "7")
-	api.fail.Store(func(w http.ResponseWriter) {
+	api := apptest.Start(t)
+	r.secretOf("app", api.Secret("githubAppInstallationID", "7"))
+	api.Fail.Store(func(w http.ResponseWriter) {
 		w.Header().Set("Retry-After", "77")
 		http.Error(w, `{"message":"You have exceeded a secondary rate limit"}`, http.StatusForbidden)
 	})

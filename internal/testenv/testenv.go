@@ -52,6 +52,10 @@ const startTimeout = 15 * time.Minute
 type Options struct {
 	CRDs  []string // directories with further custom resource definitions, relative to the workspace root
 	After func()   // called when the tests are over and the API server still runs; may be nil
+	// KeepNamespaces leaves the namespaces of tests alone until the API server ends. It works longer
+	// on deleting one than most tests take, and for ever when finalizers are left in it. For packages
+	// whose tests run no manager that looks at all namespaces.
+	KeepNamespaces bool
 }
 
 // environment is the one API server of this process.
@@ -75,6 +79,7 @@ var (
 func Main(m *testing.M, o ...Options) {
 	for _, more := range o {
 		options.CRDs = append(options.CRDs, more.CRDs...)
+		options.KeepNamespaces = options.KeepNamespaces || more.KeepNamespaces
 	}
 	waitTogether()
 	code := m.Run()
@@ -181,7 +186,7 @@ func Client(t testing.TB, addToScheme ...func(*runtime.Scheme) error) client.Wit
 }
 
 // Namespace creates a namespace for t, waits until Pods can be created in it, and returns its name. It
-// is deleted when t ends, without waiting for that.
+// is deleted when t ends, without waiting for that, unless Options say otherwise and the cluster is ours.
 func Namespace(t testing.TB) string {
 	t.Helper()
 	c := Client(t)
@@ -192,6 +197,9 @@ func Namespace(t testing.TB) string {
 		t.Fatalf("creating a namespace: %v", err)
 	}
 	t.Cleanup(func() {
+		if options.KeepNamespaces && env(t).auditLog != "" {
+			return
+		}
 		if err := c.Delete(context.Background(), ns); client.IgnoreNotFound(err) != nil {
 			t.Logf("deleting namespace %q: %v", ns.Name, err)
 		}

@@ -33,7 +33,7 @@ type plan struct {
 
 // makePlan reads the specs. Errors are stalls that name the field.
 func makePlan(auto *imagev1.ImageUpdateAutomation, source *sourcev1.GitRepository) (plan, error) {
-	if err := unsupported(auto, source); err != nil {
+	if err := unsupported(auto); err != nil {
 		return plan{}, err
 	}
 	w, err := parseWishes(auto.Annotations)
@@ -109,7 +109,7 @@ func folders(update *imagev1.UpdateStrategy, more []string) ([]string, error) {
 }
 
 // unsupported stalls what asks for things that are not there.
-func unsupported(auto *imagev1.ImageUpdateAutomation, source *sourcev1.GitRepository) error {
+func unsupported(auto *imagev1.ImageUpdateAutomation) error {
 	invalid := func(format string, args ...any) error {
 		return loop.Stall(imagev1.InvalidSourceConfigReason, fmt.Errorf(format, args...))
 	}
@@ -121,10 +121,6 @@ func unsupported(auto *imagev1.ImageUpdateAutomation, source *sourcev1.GitReposi
 		return invalid("spec.git is not set; it must name at least the author in spec.git.commit.author.email")
 	case update != nil && update.Strategy != "" && update.Strategy != imagev1.UpdateStrategySetters:
 		return loop.Stall(imagev1.InvalidUpdateStrategyReason, fmt.Errorf("spec.update.strategy %q is not known; use Setters", update.Strategy))
-	case source.Spec.Provider != "" && source.Spec.Provider != "generic":
-		return invalid("spec.provider %q of the GitRepository \"%s/%s\" is not supported yet; use generic with a secretRef", source.Spec.Provider, source.Namespace, source.Name)
-	case source.Spec.ProxySecretRef != nil:
-		return invalid("spec.proxySecretRef of the GitRepository \"%s/%s\" is not supported yet", source.Namespace, source.Name)
 	}
 	return nil
 }

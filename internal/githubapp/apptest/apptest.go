@@ -1,4 +1,6 @@
-package gitauth
+// Package apptest is a stand-in for GitHub's API, as far as Apps use it: it checks the
+// App's own token as GitHub does, and gives tokens of an installation.
+package apptest
 
 import (
 	"crypto"
@@ -18,18 +20,22 @@ import (
 	"time"
 )
 
-// api stands for GitHub's API, as far as Apps use it.
-type api struct {
-	url    string
-	token  string
-	key    *rsa.PrivateKey
-	tokens atomic.Int64
-	fail   atomic.Value // func(http.ResponseWriter), instead of a token
+// API gives tokens to the App 42 for its installation 7, which is that of the
+// organization "org" and of the user "anna".
+type API struct {
+	URL    string
+	Token  string       // what it gives
+	Tokens atomic.Int64 // how often it gave it
+	// Fail answers instead, if it holds a func(http.ResponseWriter).
+	Fail atomic.Value
+
+	key *rsa.PrivateKey
 }
 
-func startAPI(t *testing.T) *api {
+// Start starts the API for the time of the test.
+func Start(t testing.TB) *API {
 	t.Helper()
-	a := &api{token: "ghs_" + strings.Repeat("x", 12) + fmt.Sprint(time.Now().UnixNano())}
+	a := &API{Token: "ghs_" + strings.Repeat("x", 12) + fmt.Sprint(time.Now().UnixNano())}
 	var err error
 	if a.key, err = rsa.GenerateKey(rand.Reader, 2048); err != nil {
 		t.Fatal(err)
@@ -38,13 +44,13 @@ func startAPI(t *testing.T) *api {
 	mux.HandleFunc("GET /v3/orgs/org/installation", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"id":7}`) })
 	mux.HandleFunc("GET /v3/users/anna/installation", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"id":7}`) })
 	mux.HandleFunc("POST /v3/app/installations/7/access_tokens", func(w http.ResponseWriter, _ *http.Request) {
-		if fail, ok := a.fail.Load().(func(http.ResponseWriter)); ok {
+		if fail, ok := a.Fail.Load().(func(http.ResponseWriter)); ok {
 			fail(w)
 			return
 		}
-		a.tokens.Add(1)
+		a.Tokens.Add(1)
 		w.WriteHeader(http.StatusCreated)
-		fmt.Fprintf(w, `{"token":%q,"expires_at":%q}`, a.token, time.Now().Add(time.Hour).UTC().Format(time.RFC3339))
+		fmt.Fprintf(w, `{"token":%q,"expires_at":%q}`, a.Token, time.Now().Add(time.Hour).UTC().Format(time.RFC3339))
 	})
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := a.verify(r.Header.Get("Authorization")); err != nil {
@@ -55,12 +61,12 @@ func startAPI(t *testing.T) *api {
 		mux.ServeHTTP(w, r)
 	}))
 	t.Cleanup(srv.Close)
-	a.url = srv.URL + "/v3"
+	a.URL = srv.URL + "/v3"
 	return a
 }
 
 // verify checks the App's own token as GitHub does.
-func (a *api) verify(header string) error {
+func (a *API) verify(header string) error {
 	parts := strings.Split(strings.TrimPrefix(header, "Bearer "), ".")
 	if len(parts) != 3 {
 		return fmt.Errorf("no JSON web token: %q", header)
@@ -90,9 +96,12 @@ func (a *api) verify(header string) error {
 	return nil
 }
 
-// secret writes the Secret of the App.
-func (a *api) secret(r *rig, name string, more ...string) {
-	r.t.Helper()
+// Secret is the content of the App's Secret, with more keys and values.
+func (a *API) Secret(more ...string) map[string]string {
 	key := pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(a.key)})
-	r.secret(name, append(more, "githubAppID", "42", "githubAppPrivateKey", string(key), "githubAppBaseURL", a.url)...)
+	data := map[string]string{"githubAppID": "42", "githubAppPrivateKey": string(key), "githubAppBaseURL": a.URL}
+	for i := 0; i < len(more); i += 2 {
+		data[more[i]] = more[i+1]
+	}
+	return data
 }
