@@ -38,6 +38,7 @@ func (l *lab) rescan(repo *imagev1.ImageRepository, policies ...*imagev1.ImagePo
 // TestOnlyNewTagsAreExamined asserts that one new tag among 10,000 costs a look
 // at one, and no read of the file with the others.
 func TestOnlyNewTagsAreExamined(t *testing.T) {
+	t.Parallel()
 	const n = 10_000
 	l := newLab(t, labOptions{})
 	tags := make([]string, n)
@@ -86,6 +87,7 @@ func TestOnlyNewTagsAreExamined(t *testing.T) {
 }
 
 func TestBuildTime(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, labOptions{})
 	repo := l.repository("web")
 	day := func(n int) *time.Time { at := time.Date(2026, 1, n, 12, 0, 0, 0, time.UTC); return &at }
@@ -155,6 +157,7 @@ func TestBuildTime(t *testing.T) {
 }
 
 func TestYanked(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, labOptions{})
 	tags := []string{"1.0.0", "1.1.0", "1.2.0", "1.2.0.yanked"}
 	repo, p := l.pretended(tags)

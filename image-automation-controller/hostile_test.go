@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -26,6 +27,7 @@ import (
 // TestHostileRepository has a repository with everything that could lead out of
 // it or use up the machine beside one honest file.
 func TestHostileRepository(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, labOptions{})
 	l.chosen()
 	laughs := "a0: &a0 [x]\n"
@@ -84,6 +86,7 @@ func TestHostileRepository(t *testing.T) {
 
 // TestSeveralPaths updates what spec and annotation name, and each file once.
 func TestSeveralPaths(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, labOptions{})
 	l.chosen()
 	files := map[string]string{}
@@ -112,6 +115,7 @@ func TestSeveralPaths(t *testing.T) {
 
 // TestOverSSH pushes over SSH, with a key that has a passphrase.
 func TestOverSSH(t *testing.T) {
+	t.Parallel()
 	identity, authorized, err := gitserver.NewIdentity("a passphrase")
 	if err != nil {
 		t.Fatal(err)
@@ -137,6 +141,7 @@ func TestOverSSH(t *testing.T) {
 // TestRegistryWithTLSAndTokens scans a registry with a certificate of its own and
 // tokens by the token protocol: an unchanged scan is one round trip.
 func TestRegistryWithTLSAndTokens(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, labOptions{})
 	var requests, logins atomic.Int64
 	var address string
@@ -183,10 +188,16 @@ func TestRegistryWithTLSAndTokens(t *testing.T) {
 	l.ready(repo, metav1.ConditionFalse, imagev1.AuthenticationFailedReason, "spec.proxySecretRef")
 }
 
-// TestTenAndAPerson lets ten automations and a person push to one branch: each
-// tag makes a commit for each automation, and every commit of the person stays.
+// TestTenAndAPerson lets ten automations and a person push to one branch, for two
+// tags, or for a minute with WEIR_LOAD set: each tag makes a commit for each
+// automation, and every commit of the person stays.
 func TestTenAndAPerson(t *testing.T) {
-	const automations, tags, people = 10, 3, 12
+	const automations = 10
+	began := time.Now()
+	another := func(tags int) bool { return tags < 2 }
+	if os.Getenv("WEIR_LOAD") != "" {
+		another = func(int) bool { return time.Since(began) < time.Minute }
+	}
 	var pushes atomic.Int64
 	var l *lab
 	var person sync.Mutex
@@ -196,11 +207,9 @@ func TestTenAndAPerson(t *testing.T) {
 			// The person is faster than every third push.
 			if strings.HasSuffix(r.URL.Path, "/git-receive-pack") && r.Method == http.MethodPost && pushes.Add(1)%3 == 0 {
 				person.Lock()
-				if commits < people {
-					commits++
-					if _, err := l.git.Commit("fleet", "main", "by hand", map[string]string{fmt.Sprintf("hand-%d", commits): "x"}); err != nil {
-						t.Error(err)
-					}
+				commits++
+				if _, err := l.git.Commit("fleet", "main", "by hand", map[string]string{fmt.Sprintf("hand-%d", commits): "x"}); err != nil {
+					t.Error(err)
 				}
 				person.Unlock()
 			}
@@ -220,10 +229,10 @@ func TestTenAndAPerson(t *testing.T) {
 		l.create(auto)
 		names = append(names, auto.Name)
 	}
-	for n := range tags {
-		if n > 0 {
-			l.next(p, fmt.Sprintf("2.%d.0", n))
-		}
+	began = time.Now()
+	tags := 0
+	for ; another(tags); tags++ {
+		l.next(p, fmt.Sprintf("2.%d.0", tags))
 		var wg sync.WaitGroup
 		for _, name := range names {
 			wg.Go(func() {
@@ -238,6 +247,7 @@ func TestTenAndAPerson(t *testing.T) {
 	if ours := len(log) - 1 - commits; ours != automations*tags || commits < 5 {
 		t.Errorf("%d commits for %d changes, %d by hand", ours, automations*tags, commits)
 	}
+	t.Logf("in %s %d tags made %d commits, and a person %d; %d pushes", time.Since(began).Round(time.Second), tags, automations*tags, commits, pushes.Load())
 	for i := range automations {
 		if got := l.file("fleet", "main", fmt.Sprintf("team-%d/web.yaml", i)); got != l.web(fmt.Sprintf("2.%d.0", tags-1)) {
 			t.Errorf("team %d: %q", i, got)

@@ -65,6 +65,7 @@ func (l *lab) through(repository, address string, change func(*sourcev1.GitRepos
 // TestUpdateAsGitHubApp pushes with a token of a GitHub App, and opens a pull request
 // with it.
 func TestUpdateAsGitHubApp(t *testing.T) {
+	t.Parallel()
 	api := apptest.Start(t)
 	h := &hub{token: api.Token}
 	l := newLab(t, labOptions{git: gitserver.Options{Username: "x-access-token", Password: api.Token, Middleware: h.middleware}})
@@ -168,6 +169,7 @@ func (f *forwarder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // TestProxies polls, pushes and scans through proxies to hosts that nothing else leads
 // to: a plain one with credentials, and one that opens tunnels for TLS.
 func TestProxies(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, labOptions{})
 	l.chosen()
 	git := &forwarder{host: "git.test", to: hand(t, l.git.URL(""))}

@@ -131,6 +131,7 @@ func proposing(t *testing.T, change func(*imagev1.ImageUpdateAutomation)) (*lab,
 }
 
 func TestPullRequest(t *testing.T) {
+	t.Parallel()
 	l, h, p, auto := proposing(t, nil)
 	branch := "image-updates/" + l.ns + "/fleet"
 	step := func(calls []string, log ...string) {
@@ -198,6 +199,7 @@ func TestPullRequest(t *testing.T) {
 // TestMergedBranchIsStartedAnew merges a pull request by squashing, and leaves
 // its branch: the next one must not drag old commits along.
 func TestMergedBranchIsStartedAnew(t *testing.T) {
+	t.Parallel()
 	l, h, p, auto := proposing(t, func(a *imagev1.ImageUpdateAutomation) { a.Spec.GitSpec.Push = &imagev1.PushSpec{Branch: "updates"} })
 	if err := l.commit(auto); err != nil {
 		t.Fatal(err)
@@ -226,6 +228,7 @@ func TestMergedBranchIsStartedAnew(t *testing.T) {
 // TestPullRequestLater has an API that is out of order after the push: the push
 // is told and not made again, and the pull request comes when it can.
 func TestPullRequestLater(t *testing.T) {
+	t.Parallel()
 	l, h, _, auto := proposing(t, nil)
 	branch := "image-updates/" + l.ns + "/fleet"
 	h.fail = 1
@@ -260,6 +263,7 @@ func TestPullRequestLater(t *testing.T) {
 }
 
 func TestPullRequestForEachUpdate(t *testing.T) {
+	t.Parallel()
 	l, h, p, auto := proposing(t, func(a *imagev1.ImageUpdateAutomation) {
 		a.Annotations["weir.dev/pull-request-branch"] = `web-{{ (index .Changed.Changes 0).NewValue | splitList ":" | last }}`
 	})
@@ -281,6 +285,7 @@ func TestPullRequestForEachUpdate(t *testing.T) {
 }
 
 func TestPullRequestRefusals(t *testing.T) {
+	t.Parallel()
 	l, h, _, _ := proposing(t, nil)
 	l.create(&corev1.Secret{ObjectMeta: l.meta("token"), Data: map[string][]byte{"token": []byte(password)}})
 	l.create(&corev1.Secret{ObjectMeta: l.meta("bad-token"), Data: map[string][]byte{"token": []byte("wrong-token")}})
@@ -344,6 +349,7 @@ func TestPullRequestRefusals(t *testing.T) {
 // TestForeignBranch has a push branch that is somebody else's: what is there
 // stays, whether it was there before or came between our look and our push.
 func TestForeignBranch(t *testing.T) {
+	t.Parallel()
 	var l *lab
 	races := 1
 	l = newLab(t, labOptions{git: gitserver.Options{Middleware: func(next http.Handler) http.Handler {

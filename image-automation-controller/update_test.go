@@ -80,6 +80,7 @@ func (l *lab) next(p *imagev1.ImagePolicy, tag string) {
 }
 
 func TestUpdate(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, labOptions{})
 	p := l.chosen()
 	script := "#!/bin/sh\nexit 0\n"
@@ -154,6 +155,7 @@ func TestUpdate(t *testing.T) {
 
 // TestForeignCommit lets somebody else push between our fetch and our push.
 func TestForeignCommit(t *testing.T) {
+	t.Parallel()
 	var l *lab
 	var races atomic.Int32
 	races.Store(2)
@@ -189,6 +191,7 @@ func TestForeignCommit(t *testing.T) {
 
 // TestLostAnswer cuts the connection after a push was taken.
 func TestLostAnswer(t *testing.T) {
+	t.Parallel()
 	var cut atomic.Bool
 	cut.Store(true)
 	l := newLab(t, labOptions{git: gitserver.Options{Middleware: func(h http.Handler) http.Handler {
@@ -213,6 +216,7 @@ func TestLostAnswer(t *testing.T) {
 // TestLostStatus has an API server that is out of order after a push: the next run
 // pushes nothing, and records and tells what was pushed.
 func TestLostStatus(t *testing.T) {
+	t.Parallel()
 	down := true
 	l := newLab(t, labOptions{between: &interceptor.Funcs{
 		SubResourcePatch: func(ctx context.Context, c client.Client, sub string, obj client.Object, patch client.Patch, o ...client.SubResourcePatchOption) error {
@@ -255,6 +259,7 @@ func (d discard) Write(p []byte) (int, error) { return len(p), nil }
 func (d discard) WriteHeader(int)             {}
 
 func TestUpdateRefusals(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, labOptions{noCrossNamespace: true})
 	l.chosen()
 	l.create(&corev1.Secret{ObjectMeta: l.meta("wrong"), Data: map[string][]byte{"username": []byte(user), "password": []byte("wrong-password")}})
@@ -339,6 +344,7 @@ func TestUpdateRefusals(t *testing.T) {
 
 // TestSeparateBranch pushes to a branch that is not the one checked out.
 func TestSeparateBranch(t *testing.T) {
+	t.Parallel()
 	for _, force := range []bool{true, false} {
 		t.Run(fmt.Sprintf("force %v", force), func(t *testing.T) {
 			l := newLab(t, labOptions{noForce: !force})
@@ -387,6 +393,7 @@ func TestSeparateBranch(t *testing.T) {
 }
 
 func TestRefspecAlone(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, labOptions{})
 	p := l.chosen()
 	auto := l.automation("fleet", map[string]string{"web.yaml": l.web("1.0.0")}, func(a *imagev1.ImageUpdateAutomation) {
@@ -415,6 +422,7 @@ func TestRefspecAlone(t *testing.T) {
 }
 
 func TestPolicySelector(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, labOptions{})
 	p := l.chosen()
 	auto := l.automation("fleet", map[string]string{"web.yaml": l.web("1.0.0")}, func(a *imagev1.ImageUpdateAutomation) {
@@ -438,6 +446,7 @@ func TestPolicySelector(t *testing.T) {
 // TestOtherNamespace uses a source of another namespace, with the Secret there,
 // and never a policy of another namespace.
 func TestOtherNamespace(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, labOptions{})
 	l.chosen()
 	foreign := testenv.Namespace(t)
@@ -479,6 +488,7 @@ func TestNothingIsLeft(t *testing.T) {
 
 // TestSignedCommit lets Git verify the signature of a commit.
 func TestSignedCommit(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, labOptions{})
 	l.chosen()
 	public, private, err := ed25519.GenerateKey(rand.Reader)
@@ -513,6 +523,7 @@ func TestSignedCommit(t *testing.T) {
 // moment, while somebody else is faster with every other push: every commit is
 // kept, and there is one for each change.
 func TestManyOnOneBranch(t *testing.T) {
+	t.Parallel()
 	const automations = 4
 	var l *lab
 	var pushes, foreign atomic.Int32

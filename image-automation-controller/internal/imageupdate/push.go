@@ -56,6 +56,7 @@ type result struct {
 
 // run updates and pushes, again when somebody else was faster.
 func (t *task) run(ctx context.Context) (result, error) {
+	var last gitrepo.Revision
 	for attempt := 1; ; attempt++ {
 		r, err := t.try(ctx)
 		if err == nil {
@@ -65,6 +66,10 @@ func (t *task) run(ctx context.Context) (result, error) {
 		if attempt == attempts || !errors.Is(err, gitrepo.ErrNonFastForward) {
 			return r, err
 		}
+		if t.plan.Branch == "" && t.plan.Pull == nil && last == r.Source {
+			return r, err // what a refspec leads to does not change by what is checked out
+		}
+		last = r.Source
 		select {
 		case <-ctx.Done():
 			return r, err
