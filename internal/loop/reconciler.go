@@ -112,8 +112,7 @@ func (r *Reconciler[T]) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.R
 	case !obj.GetDeletionTimestamp().IsZero():
 		result, err = r.finalize(ctx, obj)
 	case obj.IsSuspended():
-		r.schedule.Set(kind, req.NamespacedName, time.Time{})
-		return ctrl.Result{}, nil
+		err = r.keep(ctx, obj)
 	default:
 		result, err = r.run(ctx, obj)
 	}

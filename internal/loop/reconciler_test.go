@@ -227,6 +227,58 @@ func TestSuspendedIsLeftAlone(t *testing.T) {
 	}
 }
 
+// keeper is a worker that looks after suspended objects.
+type keeper struct {
+	worker
+	keep func() (*Done, error)
+}
+
+func (k *keeper) Keep(context.Context, *kustomizev1.Kustomization) (*Done, error) { return k.keep() }
+
+// TestSuspendedTellsTheTruth asserts that a Keeper is heard, once for each thing that
+// it has to say.
+func TestSuspendedTellsTheTruth(t *testing.T) {
+	g := newRig(t, func(k *kustomizev1.Kustomization) { k.Spec.Suspend = true })
+	var done *Done
+	var failed error
+	g.r.worker = &keeper{keep: func() (*Done, error) { return done, failed }}
+	for _, step := range []struct {
+		done   *Done
+		err    error
+		status metav1.ConditionStatus // "" for no condition
+		told   int
+	}{
+		{nil, nil, "", 0},
+		{nil, Stall("Lost", errors.New("it is lost")), metav1.ConditionFalse, 1},
+		{nil, Stall("Lost", errors.New("it is lost")), metav1.ConditionFalse, 0},
+		{&Done{Message: "it is back"}, nil, metav1.ConditionTrue, 1},
+		{nil, nil, metav1.ConditionTrue, 0},
+	} {
+		done, failed = step.done, step.err
+		before := g.get()
+		if result, err := g.reconcile(); err != nil || result != (ctrl.Result{}) {
+			t.Fatalf("got %+v, %v", result, err)
+		}
+		after := g.get()
+		c := apimeta.FindStatusCondition(after.Status.Conditions, meta.ReadyCondition)
+		if step.status == "" && c != nil || step.status != "" && (c == nil || c.Status != step.status) {
+			t.Errorf("after %+v Ready is %+v", step, c)
+		}
+		if stalled := apimeta.IsStatusConditionTrue(after.Status.Conditions, meta.StalledCondition); stalled != (step.status == metav1.ConditionFalse) {
+			t.Errorf("after %+v Stalled is %t", step, stalled)
+		}
+		if told := g.told(); len(told) != step.told {
+			t.Errorf("after %+v the events are %q", step, told)
+		}
+		if step.told == 0 && after.ResourceVersion != before.ResourceVersion {
+			t.Errorf("%+v was written twice", step)
+		}
+	}
+	if len(g.get().Finalizers) > 0 {
+		t.Error("a suspended object was claimed")
+	}
+}
+
 func TestUnusableDurationStalls(t *testing.T) {
 	g := newRig(t, nil)
 	k := g.get()
