@@ -17,6 +17,8 @@ import (
 // ErrTooLarge is wrapped when an answer has more bytes than allowed.
 var ErrTooLarge = upstream.ErrTooLarge
 
+const maxRedirects = 10 // of one request
+
 // errStray is the error of a request that would take credentials elsewhere.
 var errStray = errors.New("credentials are not sent to another site")
 
@@ -35,6 +37,9 @@ func (g *guard) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.URL.Scheme != "https" && !g.plain {
 		return nil, fmt.Errorf("%q is not asked over plain HTTP: set spec.insecure to allow it", r.URL.Host)
 	}
+	if redirects(r) > maxRedirects {
+		return nil, fmt.Errorf("%q sends us on and on: stopped after %d redirects", g.host, maxRedirects)
+	}
 	// We only read, so what is posted is a request for a token.
 	secret := r.Header.Get("Authorization") != "" || r.Method == http.MethodPost
 	if secret && !g.trusts(r.URL) {
@@ -44,6 +49,14 @@ func (g *guard) RoundTrip(r *http.Request) (*http.Response, error) {
 		return g.conditional(r)
 	}
 	return g.next.RoundTrip(r)
+}
+
+// redirects is how many have led to r. The library bounds them for some requests only.
+func redirects(r *http.Request) (n int) {
+	for from := r.Response; from != nil && from.Request != nil; from = from.Request.Response {
+		n++
+	}
+	return n
 }
 
 // trusts tells whether credentials for the registry may go to u: to the registry,
