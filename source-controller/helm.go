@@ -10,7 +10,6 @@ import (
 	sourcev1 "github.com/weirhq/weir/api/source/v1"
 	"github.com/weirhq/weir/internal/artifact"
 	"github.com/weirhq/weir/internal/cloudlogin"
-	"github.com/weirhq/weir/internal/loop"
 	"github.com/weirhq/weir/internal/process"
 	"github.com/weirhq/weir/internal/registry"
 	"github.com/weirhq/weir/source-controller/internal/chartfile"
@@ -39,7 +38,7 @@ func (o *helmOptions) bind(fs *pflag.FlagSet) {
 }
 
 // setup registers the kinds of Helm.
-func (o *helmOptions) setup(ctx context.Context, env *process.Env, store *artifact.Store, fetcher *artifact.Fetcher, logins *cloudlogin.Logins, bells map[string]*loop.Bell) error {
+func (o *helmOptions) setup(ctx context.Context, env *process.Env, store *artifact.Store, fetcher *artifact.Fetcher, logins *cloudlogin.Logins, kept *keeping) error {
 	indexes, web := chartindex.NewCache(o.cacheItems, o.cacheTTL), &chartrepo.Client{}
 	env.State.Add("helmIndexes", func() any { return indexes.State() })
 	if err := env.Manager.Add(o.purge(indexes)); err != nil {
@@ -47,7 +46,7 @@ func (o *helmOptions) setup(ctx context.Context, env *process.Env, store *artifa
 	}
 	err := helmrepository.New(helmrepository.Options{
 		Client: env.Manager.GetAPIReader(), Recorder: env.Recorder, Store: store, HTTP: web, Indexes: indexes, MaxIndex: o.indexMax,
-		Reads: env.Concurrent, Bell: bells[sourcev1.HelmRepositoryKind],
+		Reads: env.Concurrent, Bell: kept.bells[sourcev1.HelmRepositoryKind], Fetch: kept.fetch,
 	}).Setup(env)
 	if err != nil {
 		return err
@@ -55,7 +54,7 @@ func (o *helmOptions) setup(ctx context.Context, env *process.Env, store *artifa
 	return helmchart.New(helmchart.Options{
 		Client: env.Manager.GetClient(), Live: env.Manager.GetAPIReader(), Recorder: env.Recorder, Store: store, Fetcher: fetcher,
 		HTTP: web, Indexes: indexes, Registry: &registry.Client{}, Public: &signature.Public{}, Logins: logins, Limits: o.charts,
-		RequeueDependency: env.RequeueDependency, Builds: env.Concurrent, Bell: bells[sourcev1.HelmChartKind],
+		RequeueDependency: env.RequeueDependency, Builds: env.Concurrent, Bell: kept.bells[sourcev1.HelmChartKind], Fetch: kept.fetch,
 	}).Setup(ctx, env)
 }
 

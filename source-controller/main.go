@@ -26,6 +26,7 @@ import (
 	"github.com/weirhq/weir/internal/process"
 	"github.com/weirhq/weir/internal/registry"
 	"github.com/weirhq/weir/source-controller/internal/bucket"
+	"github.com/weirhq/weir/source-controller/internal/custody"
 	"github.com/weirhq/weir/source-controller/internal/fileserver"
 	"github.com/weirhq/weir/source-controller/internal/gitrepository"
 	"github.com/weirhq/weir/source-controller/internal/ocirepository"
@@ -108,7 +109,7 @@ func (o *options) setup(ctx context.Context, env *process.Env) error {
 	env.State.Add("store", func() any { return store.State() })
 	env.State.Add("artifacts", func() any { return fetcher.State() })
 	env.State.Add("mirrors", func() any { return mirrors.State() })
-	bells, err := o.serve(env, store)
+	kept, err := o.serve(env, store)
 	if err != nil {
 		return err
 	}
@@ -122,7 +123,7 @@ func (o *options) setup(ctx context.Context, env *process.Env) error {
 			Secrets: env.Manager.GetClient(), Logins: logins,
 			Apps: githubapp.NewTokens(githubapp.TokensOptions{Max: o.tokens.MaxTokens, MaxDuration: o.tokens.MaxDuration}),
 		}),
-		Packs: env.Concurrent, RequeueDependency: env.RequeueDependency, Bell: bells[sourcev1.GitRepositoryKind],
+		Packs: env.Concurrent, RequeueDependency: env.RequeueDependency, Bell: kept.bells[sourcev1.GitRepositoryKind], Fetch: kept.fetch,
 	}).Setup(ctx, env)
 	if err != nil {
 		return err
@@ -130,7 +131,7 @@ func (o *options) setup(ctx context.Context, env *process.Env) error {
 	err = ocirepository.New(ocirepository.Options{
 		Client: env.Manager.GetAPIReader(), Recorder: env.Recorder, Store: store, Fetcher: fetcher,
 		Registry: &registry.Client{}, Public: &signature.Public{}, Logins: logins, Pulls: env.Concurrent,
-		Bell: bells[sourcev1.OCIRepositoryKind],
+		Bell: kept.bells[sourcev1.OCIRepositoryKind], Fetch: kept.fetch,
 	}).Setup(env)
 	if err != nil {
 		return err
@@ -138,17 +139,22 @@ func (o *options) setup(ctx context.Context, env *process.Env) error {
 	err = bucket.New(bucket.Options{
 		Client: env.Manager.GetAPIReader(), Recorder: env.Recorder, Store: store, Logins: logins,
 		CacheDir: filepath.Join(o.storagePath, ".weir", "buckets"), Pulls: env.Concurrent,
-		Bell: bells[sourcev1.BucketKind],
+		Bell: kept.bells[sourcev1.BucketKind], Fetch: kept.fetch,
 	}).Setup(env)
 	if err != nil {
 		return err
 	}
-	return o.helm.setup(ctx, env, store, fetcher, logins, bells)
+	return o.helm.setup(ctx, env, store, fetcher, logins, kept)
 }
 
-// serve registers the file server and what keeps its files. It returns what brings
-// objects back, by kind.
-func (o *options) serve(env *process.Env, store *artifact.Store) (map[string]*loop.Bell, error) {
+// keeping is what keeps artifacts there.
+type keeping struct {
+	bells map[string]*loop.Bell // bring objects back, by kind
+	fetch custody.Fetch         // from other replicas; nil when there are none
+}
+
+// serve registers the file server and what keeps its files.
+func (o *options) serve(env *process.Env, store *artifact.Store) (*keeping, error) {
 	bells := map[string]*loop.Bell{}
 	for _, kind := range []string{
 		sourcev1.GitRepositoryKind, sourcev1.OCIRepositoryKind, sourcev1.BucketKind, sourcev1.HelmRepositoryKind, sourcev1.HelmChartKind,
@@ -177,7 +183,11 @@ func (o *options) serve(env *process.Env, store *artifact.Store) (map[string]*lo
 	if o.storageAuth {
 		handler = fileserver.NewGuard(env.Manager.GetClient(), env.Log.WithName("file-server"), handler)
 	}
-	return bells, env.Manager.Add(fileserver.New(o.storageAddr, handler, env.Log.WithName("file-server")))
+	kept := &keeping{bells: bells}
+	if len(o.peers) > 0 {
+		kept.fetch = copier.Fetch
+	}
+	return kept, env.Manager.Add(fileserver.New(o.storageAddr, handler, env.Log.WithName("file-server")))
 }
 
 // advertised returns the host[:port] that goes into the URLs of artifacts.

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sync/errgroup"
 
@@ -27,8 +28,12 @@ var requests = telemetry.NewCache("bucket_objects")
 
 func (s *shelf) path(o object) string { return filepath.Join(s.dir, o.id(s.scope)) }
 
-// has tells whether o is kept. What is kept is followed by its SHA-256.
+// has tells whether o is kept. What is kept is followed by its SHA-256. There is
+// nothing to keep of an empty object.
 func (s *shelf) has(o object) bool {
+	if o.size == 0 {
+		return true
+	}
 	info, err := os.Stat(s.path(o))
 	return err == nil && info.Size() == o.size+sha256.Size
 }
@@ -157,6 +162,9 @@ func (d disk) Write(p []byte) (int, error) {
 // open returns what is kept of o. Reading its end fails, and it is kept no longer,
 // when the bytes are not those that were downloaded.
 func (s *shelf) open(o object) (io.ReadCloser, error) {
+	if o.size == 0 {
+		return io.NopCloser(strings.NewReader("")), nil
+	}
 	f, err := os.Open(s.path(o))
 	if err != nil {
 		return nil, diskError(err)

@@ -141,6 +141,7 @@ func (g *gcs) get(ctx context.Context, address string, header map[string]string)
 
 // googlePage is an answer of "Objects: list".
 type googlePage struct {
+	Kind          string `json:"kind"`
 	NextPageToken string `json:"nextPageToken"`
 	Items         []struct {
 		Name       string `json:"name"`
@@ -151,7 +152,7 @@ type googlePage struct {
 }
 
 func (g *gcs) list(ctx context.Context, prefix string, found func(object) error) error {
-	q := url.Values{"maxResults": {"1000"}, "fields": {"nextPageToken,items(name,etag,generation,size)"}}
+	q := url.Values{"maxResults": {"1000"}, "fields": {"kind,nextPageToken,items(name,etag,generation,size)"}}
 	if prefix != "" {
 		q.Set("prefix", prefix)
 	}
@@ -165,6 +166,9 @@ func (g *gcs) list(ctx context.Context, prefix string, found func(object) error)
 		resp.Body.Close()
 		if err != nil {
 			return fmt.Errorf("%w: the list of objects: %w", errAnswer, err)
+		}
+		if page.Kind != "storage#objects" { // an empty answer of somebody else is no empty bucket
+			return fmt.Errorf("%w: a list of objects was asked for, and it is of the kind %.40q", errAnswer, page.Kind)
 		}
 		for _, i := range page.Items {
 			size, err := strconv.ParseInt(i.Size, 10, 64)

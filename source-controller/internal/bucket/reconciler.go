@@ -22,6 +22,7 @@ import (
 	"github.com/weirhq/weir/internal/loop"
 	"github.com/weirhq/weir/internal/telemetry"
 	"github.com/weirhq/weir/internal/upstream"
+	"github.com/weirhq/weir/source-controller/internal/custody"
 )
 
 const (
@@ -37,10 +38,11 @@ type Options struct {
 	Recorder   *events.Recorder
 	Store      *artifact.Store
 	Logins     *cloudlogin.Logins
-	CacheDir   string     // keeps downloaded objects
-	CacheBytes int64      // of them, not counting what was used in the last minutes; 0 means 8 GiB
-	Pulls      int        // buckets that are downloaded and packed at once; 0 means 1
-	Bell       *loop.Bell // brings objects back whose artifact was lost; may be nil
+	CacheDir   string        // keeps downloaded objects
+	CacheBytes int64         // of them, not counting what was used in the last minutes; 0 means 8 GiB
+	Pulls      int           // buckets that are downloaded and packed at once; 0 means 1
+	Bell       *loop.Bell    // brings objects back whose artifact was lost; may be nil
+	Fetch      custody.Fetch // from other replicas; may be nil
 }
 
 // Reconciler is the loop.Worker of Buckets. Listing is waiting, so many buckets do
@@ -50,6 +52,8 @@ type Reconciler struct {
 	cache  *cache
 	limits limits
 	turns  chan struct{}
+
+	custodian *custody.Custodian
 
 	patience upstream.Patience
 
@@ -63,7 +67,8 @@ func New(o Options) *Reconciler {
 		o.CacheBytes = defaultCache
 	}
 	return &Reconciler{
-		o: o, cache: &cache{dir: o.CacheDir, limit: o.CacheBytes}, limits: defaultLimits,
+		custodian: &custody.Custodian{Kind: sourcev1.BucketKind, Store: o.Store, Recorder: o.Recorder, Fetch: o.Fetch},
+		o:         o, cache: &cache{dir: o.CacheDir, limit: o.CacheBytes}, limits: defaultLimits,
 		turns: make(chan struct{}, max(1, o.Pulls)), storages: map[[sha256.Size]byte]storage{},
 	}
 }
@@ -81,7 +86,7 @@ type content struct {
 // Reconcile publishes the objects of the bucket that are not ignored.
 func (r *Reconciler) Reconcile(ctx context.Context, b *sourcev1.Bucket) (loop.Done, error) {
 	before := b.Status.Artifact
-	r.checkStorage(b)
+	r.custodian.Check(b, &b.Status.Artifact, &b.Status.URL)
 	telemetry.Enter(ctx, telemetry.Poll)
 	found, err := r.look(ctx, b)
 	if err != nil {
@@ -91,7 +96,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, b *sourcev1.Bucket) (loop.Do
 		if err := r.renew(ctx, b, found); err != nil {
 			return loop.Done{}, err
 		}
-		r.collect(b, before)
+		r.custodian.Collect(b, before)
 	}
 	if b.Status.URL, err = r.o.Store.Alias(b.Status.Artifact, latest); err != nil {
 		return loop.Done{}, failure(ctx, b, err)
@@ -189,7 +194,7 @@ func (r *Reconciler) publish(ctx context.Context, b *sourcev1.Bucket, c *content
 		return err
 	}
 	a, err := r.o.Store.Publish(artifact.Publication{
-		Object:   owner(b),
+		Object:   r.custodian.Owner(b),
 		File:     strings.TrimPrefix(c.revision, "sha256:") + ".tar.gz",
 		Revision: c.revision,
 	}, blob)
@@ -206,24 +211,12 @@ func (r *Reconciler) Finalize(_ context.Context, b *sourcev1.Bucket) error {
 	if err := r.cache.drop(b.Namespace, b.Name); err != nil {
 		return err
 	}
-	return r.o.Store.Remove(owner(b))
+	return r.custodian.Remove(b)
 }
 
-// checkStorage makes status tell the truth about the artifact before anything
-// else can fail: one that cannot be served is not named.
-func (r *Reconciler) checkStorage(b *sourcev1.Bucket) {
-	for _, kind := range []string{ // of other implementations of the wire API; Ready's reason says these here
-		sourcev1.StorageOperationFailedCondition, sourcev1.FetchFailedCondition, sourcev1.ArtifactOutdatedCondition,
-	} {
-		apimeta.RemoveStatusCondition(&b.Status.Conditions, kind)
-	}
-	if b.Status.Artifact != nil && !r.o.Store.Present(b.Status.Artifact) {
-		b.Status.Artifact = nil
-	}
-	if b.Status.Artifact == nil {
-		b.Status.URL = ""
-		apimeta.RemoveStatusCondition(&b.Status.Conditions, sourcev1.ArtifactInStorageCondition)
-	}
+// Keep implements loop.Keeper.
+func (r *Reconciler) Keep(ctx context.Context, b *sourcev1.Bucket) (*loop.Done, error) {
+	return r.custodian.Keep(ctx, b, func() loop.Done { return stored(b) })
 }
 
 // upToDate tells whether the artifact is what the spec asks for now.
@@ -233,28 +226,21 @@ func upToDate(b *sourcev1.Bucket, revision string) bool {
 		(s.ObservedIgnore == b.Spec.Ignore || s.ObservedIgnore != nil && b.Spec.Ignore != nil && *s.ObservedIgnore == *b.Spec.Ignore)
 }
 
-// collect removes old artifacts, but not the one that the API server's status
-// names until the new status is written.
-func (r *Reconciler) collect(b *sourcev1.Bucket, before *meta.Artifact) {
-	n, err := r.o.Store.Collect(owner(b), b.Status.Artifact, before)
-	switch {
-	case err != nil:
-		r.o.Recorder.Warning(b, sourcev1.GarbageCollectionFailedReason, err.Error(), nil)
-	case n > 0:
-		r.o.Recorder.Trace(b, sourcev1.GarbageCollectionSucceededReason, fmt.Sprintf("garbage collected %d artifacts", n), nil)
-	}
-}
-
-// announced is the outcome of every success. An artifact that was only put back
-// is no news.
-func announced(b *sourcev1.Bucket, before *meta.Artifact, files int) loop.Done {
+// stored is the outcome of every success.
+func stored(b *sourcev1.Bucket) loop.Done {
 	now := b.Status.Artifact
 	message := fmt.Sprintf("stored artifact: revision '%s'", now.Revision)
 	apimeta.SetStatusCondition(&b.Status.Conditions, metav1.Condition{
 		Type: sourcev1.ArtifactInStorageCondition, Status: metav1.ConditionTrue, ObservedGeneration: b.Generation,
 		Reason: meta.SucceededReason, Message: message,
 	})
-	done := loop.Done{Message: message, Metadata: map[string]string{"revision": now.Revision, "digest": now.Digest}}
+	return loop.Done{Message: message, Metadata: map[string]string{"revision": now.Revision, "digest": now.Digest}}
+}
+
+// announced is stored that tells of a new artifact. One that was only put back is no
+// news.
+func announced(b *sourcev1.Bucket, before *meta.Artifact, files int) loop.Done {
+	done, now := stored(b), b.Status.Artifact
 	if before.HasRevision(now.Revision) && before.HasDigest(now.Digest) {
 		return done
 	}
@@ -268,10 +254,6 @@ func ignore(b *sourcev1.Bucket) artifact.Ignore {
 		return artifact.Ignore{}
 	}
 	return artifact.Ignore{Patterns: *b.Spec.Ignore}
-}
-
-func owner(b *sourcev1.Bucket) artifact.Object {
-	return artifact.Object{Kind: sourcev1.BucketKind, Namespace: b.Namespace, Name: b.Name}
 }
 
 func timeout(b *sourcev1.Bucket) time.Duration {

@@ -1,7 +1,10 @@
 package bucket
 
 import (
+	"bufio"
+	"bytes"
 	"context"
+	"encoding/xml"
 	"errors"
 	"fmt"
 	"io"
@@ -25,13 +28,52 @@ func newS3(a *access, client *http.Client, creds *credentials.Credentials) (stor
 		return nil, fmt.Errorf("%w: %q: write host or host:port, without a scheme or path", errEndpoint, a.Endpoint)
 	}
 	c, err := minio.New(a.Endpoint, &minio.Options{
-		Creds: creds, Secure: !a.Insecure, Region: a.Region, Transport: client.Transport,
+		Creds: creds, Secure: !a.Insecure, Region: a.Region, Transport: listings{client.Transport},
 		MaxRetries: 1, // the loop comes back
 	})
 	if err != nil {
 		return nil, fmt.Errorf("%w: %q: %w: write host or host:port", errEndpoint, a.Endpoint, err)
 	}
 	return &s3{minio.Core{Client: c}, a.Bucket}, nil
+}
+
+// listings refuses answers to a request for a list that are none. A page that asks
+// for a login would be taken for the list of an empty bucket, and consumers would
+// remove everything.
+type listings struct{ http.RoundTripper }
+
+// RoundTrip implements http.RoundTripper.
+func (l listings) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := l.RoundTripper.RoundTrip(r)
+	if err != nil || resp.StatusCode != http.StatusOK || !r.URL.Query().Has("list-type") {
+		return resp, err
+	}
+	body := bufio.NewReader(resp.Body)
+	head, err := body.Peek(1 << 10)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, errors.Join(err, resp.Body.Close())
+	}
+	if name := root(head); name != "ListBucketResult" {
+		return nil, errors.Join(fmt.Errorf("%w: a list of objects was asked for, and it is a document %.40q", errAnswer, name), resp.Body.Close())
+	}
+	resp.Body = struct {
+		io.Reader
+		io.Closer
+	}{body, resp.Body}
+	return resp, nil
+}
+
+// root returns the name of the first element of an XML document, "" for none.
+func root(head []byte) string {
+	for d := xml.NewDecoder(bytes.NewReader(head)); ; {
+		token, err := d.Token()
+		if err != nil {
+			return ""
+		}
+		if start, ok := token.(xml.StartElement); ok {
+			return start.Name.Local
+		}
+	}
 }
 
 func (s *s3) list(ctx context.Context, prefix string, found func(object) error) error {

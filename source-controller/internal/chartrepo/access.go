@@ -23,6 +23,8 @@ import (
 var (
 	// ErrURL is wrapped when an address cannot be used.
 	ErrURL = errors.New("URL")
+	// ErrRedirect is wrapped when a server redirects to where it must not.
+	ErrRedirect = errors.New("redirect")
 	// ErrCredentials is wrapped when credentials are missing, malformed or refused.
 	ErrCredentials = errors.New("credentials")
 )

@@ -50,8 +50,8 @@ type File struct {
 }
 
 // Get reads the file at target, which may have max bytes. A known state makes the
-// request conditional. Errors wrap ErrURL, ErrCredentials, ErrNotFound or *Busy,
-// or are those of the connection.
+// request conditional. Errors wrap ErrURL, ErrRedirect, ErrCredentials,
+// ErrNotFound or *Busy, or are those of the connection.
 func (c *Client) Get(ctx context.Context, a Access, target *url.URL, known State, limit int64) (File, error) {
 	hc, err := c.client(a)
 	if err != nil {
@@ -133,7 +133,7 @@ func redirect(req *http.Request, via []*http.Request) error {
 		return fmt.Errorf("stopped after %d redirects", maxRedirects)
 	}
 	if req.URL.Scheme != "https" && (req.URL.Scheme != "http" || via[len(via)-1].URL.Scheme == "https") {
-		return fmt.Errorf("%w: the server redirects to %q, away from TLS", ErrURL, secrets.Redact(req.URL.String()))
+		return fmt.Errorf("%w: the server sends us to %q, away from TLS", ErrRedirect, secrets.Redact(req.URL.String()))
 	}
 	return nil
 }

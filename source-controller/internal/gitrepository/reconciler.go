@@ -20,6 +20,7 @@ import (
 	"github.com/weirhq/weir/internal/gitrepo"
 	"github.com/weirhq/weir/internal/loop"
 	"github.com/weirhq/weir/internal/telemetry"
+	"github.com/weirhq/weir/source-controller/internal/custody"
 )
 
 // defaultTimeout bounds the work on one repository when spec.timeout says nothing.
@@ -36,24 +37,29 @@ type Options struct {
 	Packs             int           // artifacts packed at the same time; at least one
 	RequeueDependency time.Duration // how long to wait for an included repository at the most
 	Bell              *loop.Bell    // brings objects back whose artifact was lost; may be nil
+	Fetch             custody.Fetch // from other replicas; may be nil
 }
 
 // Reconciler is the loop.Worker of GitRepositories.
 type Reconciler struct {
-	o      Options
-	turns  chan struct{} // holds one for each artifact that is being packed
-	proofs sync.Map      // UID of a repository -> trust.proof of what was verified of it last
+	o         Options
+	custodian *custody.Custodian
+	turns     chan struct{} // holds one for each artifact that is being packed
+	proofs    sync.Map      // UID of a repository -> trust.proof of what was verified of it last
 }
 
 // New returns a Reconciler.
 func New(o Options) *Reconciler {
-	return &Reconciler{o: o, turns: make(chan struct{}, max(1, o.Packs))}
+	return &Reconciler{
+		o: o, turns: make(chan struct{}, max(1, o.Packs)),
+		custodian: &custody.Custodian{Kind: sourcev1.GitRepositoryKind, Store: o.Store, Recorder: o.Recorder, Fetch: o.Fetch},
+	}
 }
 
 // Reconcile publishes the commit that spec.ref stands at.
 func (r *Reconciler) Reconcile(ctx context.Context, repo *sourcev1.GitRepository) (loop.Done, error) {
 	before := repo.Status.Artifact
-	r.checkStorage(repo)
+	r.custodian.Check(repo, &repo.Status.Artifact, nil)
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout(repo), errTimeout)
 	defer cancel()
 
@@ -88,37 +94,19 @@ func (r *Reconciler) Reconcile(ctx context.Context, repo *sourcev1.GitRepository
 		return loop.Done{}, failure(ctx, repo, err)
 	}
 	r.trusted(repo, trust, revision, p.said)
-	r.collect(repo, before)
+	r.custodian.Collect(repo, before)
 	return announced(repo, before, p.commit), nil
 }
 
 // Finalize removes what was published.
 func (r *Reconciler) Finalize(_ context.Context, repo *sourcev1.GitRepository) error {
 	r.proofs.Delete(repo.UID)
-	return r.o.Store.Remove(object(repo))
+	return r.custodian.Remove(repo)
 }
 
-// checkStorage makes status tell the truth about the artifact before anything
-// else can fail: one that cannot be served is not named.
-func (r *Reconciler) checkStorage(repo *sourcev1.GitRepository) {
-	for _, kind := range []string{ // of other implementations of the wire API; Ready's reason says these here
-		sourcev1.StorageOperationFailedCondition, sourcev1.FetchFailedCondition,
-		sourcev1.IncludeUnavailableCondition, sourcev1.ArtifactOutdatedCondition,
-	} {
-		apimeta.RemoveStatusCondition(&repo.Status.Conditions, kind)
-	}
-	if a := repo.Status.Artifact; a != nil {
-		present, damaged := r.o.Store.Check(a)
-		if damaged {
-			r.o.Recorder.Warning(repo, sourcev1.ArtifactVerificationFailedReason, fmt.Sprintf("the stored artifact of revision '%s' was changed: it is replaced", a.Revision), nil)
-		}
-		if !present {
-			repo.Status.Artifact = nil
-		}
-	}
-	if repo.Status.Artifact == nil {
-		apimeta.RemoveStatusCondition(&repo.Status.Conditions, sourcev1.ArtifactInStorageCondition)
-	}
+// Keep implements loop.Keeper.
+func (r *Reconciler) Keep(ctx context.Context, repo *sourcev1.GitRepository) (*loop.Done, error) {
+	return r.custodian.Keep(ctx, repo, func() loop.Done { return stored(repo) })
 }
 
 // upToDate tells whether the artifact is what the spec asks for now.
@@ -229,7 +217,7 @@ func options(repo *sourcev1.GitRepository) artifact.PackOptions {
 // publish gives the archive its name and says so in status.
 func (r *Reconciler) publish(repo *sourcev1.GitRepository, revision gitrepo.Revision, blob artifact.Blob, included []include) error {
 	a, err := r.o.Store.Publish(artifact.Publication{
-		Object:   object(repo),
+		Object:   r.custodian.Owner(repo),
 		File:     revision.Hash + ".tar.gz",
 		Revision: revision.String(),
 	}, blob)
@@ -242,18 +230,6 @@ func (r *Reconciler) publish(repo *sourcev1.GitRepository, revision gitrepo.Revi
 	s.ObservedIgnore, s.ObservedInclude, s.ObservedSparseCheckout = spec.Ignore, spec.Include, spec.SparseCheckout
 	s.ObservedRecurseSubmodules = spec.RecurseSubmodules
 	return nil
-}
-
-// collect removes old artifacts, but not the one that the API server's status
-// names until the new status is written.
-func (r *Reconciler) collect(repo *sourcev1.GitRepository, before *meta.Artifact) {
-	n, err := r.o.Store.Collect(object(repo), repo.Status.Artifact, before)
-	switch {
-	case err != nil:
-		r.o.Recorder.Warning(repo, sourcev1.GarbageCollectionFailedReason, err.Error(), nil)
-	case n > 0:
-		r.o.Recorder.Trace(repo, sourcev1.GarbageCollectionSucceededReason, fmt.Sprintf("garbage collected %d artifacts", n), nil)
-	}
 }
 
 // stored is the outcome of every success.
@@ -280,10 +256,6 @@ func announced(repo *sourcev1.GitRepository, before *meta.Artifact, commit gitre
 	done.Event, done.EventReason = fmt.Sprintf("stored artifact for commit '%s'", subject), sourcev1.NewArtifactReason
 	done.Changed = true
 	return done
-}
-
-func object(repo *sourcev1.GitRepository) artifact.Object {
-	return artifact.Object{Kind: sourcev1.GitRepositoryKind, Namespace: repo.Namespace, Name: repo.Name}
 }
 
 // asked makes a poll ask the server, and not be answered by another's, when

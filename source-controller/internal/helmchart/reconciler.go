@@ -22,6 +22,7 @@ import (
 	"github.com/weirhq/weir/source-controller/internal/chartfile"
 	"github.com/weirhq/weir/source-controller/internal/chartindex"
 	"github.com/weirhq/weir/source-controller/internal/chartrepo"
+	"github.com/weirhq/weir/source-controller/internal/custody"
 	"github.com/weirhq/weir/source-controller/internal/signature"
 )
 
@@ -44,19 +45,24 @@ type Options struct {
 	RequeueDependency time.Duration // how long to wait for a source at the most
 	Builds            int           // charts that are pulled or packaged at once; 0 means 1
 	Bell              *loop.Bell    // brings objects back whose artifact was lost; may be nil
+	Fetch             custody.Fetch // from other replicas; may be nil
 }
 
 // Reconciler is the loop.Worker of HelmCharts. Looking at a registry is waiting, so
 // many objects do that at once; what comes after it is work, for Options.Builds at
 // once.
 type Reconciler struct {
-	o     Options
-	turns chan struct{}
+	o         Options
+	custodian *custody.Custodian
+	turns     chan struct{}
 }
 
 // New returns a Reconciler.
 func New(o Options) *Reconciler {
-	return &Reconciler{o: o, turns: make(chan struct{}, max(1, o.Builds))}
+	return &Reconciler{
+		o: o, turns: make(chan struct{}, max(1, o.Builds)),
+		custodian: &custody.Custodian{Kind: sourcev1.HelmChartKind, Store: o.Store, Recorder: o.Recorder, Fetch: o.Fetch},
+	}
 }
 
 // turn waits until fewer than Options.Builds charts are being made.
@@ -83,7 +89,7 @@ type build struct {
 // Reconcile publishes the version of the chart that is asked for.
 func (r *Reconciler) Reconcile(ctx context.Context, obj *sourcev1.HelmChart) (loop.Done, error) {
 	before := obj.Status.Artifact
-	r.checkStorage(obj)
+	r.custodian.Check(obj, &obj.Status.Artifact, &obj.Status.URL)
 	telemetry.Enter(ctx, telemetry.Fetch)
 	b, err := r.build(ctx, obj)
 	if err != nil {
@@ -94,7 +100,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, obj *sourcev1.HelmChart) (lo
 		if err := r.publish(obj, b); err != nil {
 			return loop.Done{}, failure(ctx, err)
 		}
-		r.collect(obj, before)
+		r.custodian.Collect(obj, before)
 	}
 	obj.Status.ObservedSourceArtifactRevision = b.source
 	if obj.Status.URL, err = r.o.Store.Alias(obj.Status.Artifact, latest); err != nil {
@@ -106,24 +112,19 @@ func (r *Reconciler) Reconcile(ctx context.Context, obj *sourcev1.HelmChart) (lo
 
 // Finalize removes what was published.
 func (r *Reconciler) Finalize(_ context.Context, obj *sourcev1.HelmChart) error {
-	return r.o.Store.Remove(object(obj))
+	return r.custodian.Remove(obj)
 }
 
-// checkStorage makes status tell the truth about the artifact before anything
-// else can fail: one that cannot be served is not named.
-func (r *Reconciler) checkStorage(obj *sourcev1.HelmChart) {
-	for _, kind := range []string{ // of other implementations of the wire API; Ready's reason says these here
-		sourcev1.StorageOperationFailedCondition, sourcev1.FetchFailedCondition, sourcev1.BuildFailedCondition, sourcev1.ArtifactOutdatedCondition,
-	} {
-		apimeta.RemoveStatusCondition(&obj.Status.Conditions, kind)
-	}
-	if obj.Status.Artifact != nil && !r.o.Store.Present(obj.Status.Artifact) {
-		obj.Status.Artifact = nil
-	}
-	if obj.Status.Artifact == nil {
-		obj.Status.URL = ""
-		apimeta.RemoveStatusCondition(&obj.Status.Conditions, sourcev1.ArtifactInStorageCondition)
-	}
+// Keep implements loop.Keeper.
+func (r *Reconciler) Keep(ctx context.Context, obj *sourcev1.HelmChart) (*loop.Done, error) {
+	return r.custodian.Keep(ctx, obj, func() loop.Done {
+		s := &obj.Status
+		stored(obj, &build{
+			name: s.ObservedChartName, version: s.Artifact.Revision, values: s.ObservedValuesFiles,
+			packaged: len(s.ObservedValuesFiles) > 0 || obj.Spec.SourceRef.Kind != sourcev1.HelmRepositoryKind,
+		})
+		return announced(obj, s.Artifact)
+	})
 }
 
 // settled tells whether the artifact was made for this spec. Its condition says
@@ -170,12 +171,18 @@ func marked(obj *sourcev1.HelmChart, version, revision string) (string, error) {
 // publish gives the archive its name and says so in status.
 func (r *Reconciler) publish(obj *sourcev1.HelmChart, b *build) error {
 	a, err := r.o.Store.Publish(artifact.Publication{
-		Object: object(obj), File: b.name + "-" + b.version + ".tgz", Revision: b.version,
+		Object: r.custodian.Owner(obj), File: b.name + "-" + b.version + ".tgz", Revision: b.version,
 	}, b.blob)
 	if err != nil {
 		return err
 	}
 	obj.Status.Artifact, obj.Status.ObservedChartName, obj.Status.ObservedValuesFiles = a, b.name, b.values
+	stored(obj, b)
+	return nil
+}
+
+// stored says of the chart that it is in storage.
+func stored(obj *sourcev1.HelmChart, b *build) {
 	reason, message := sourcev1.ChartPullSucceededReason, fmt.Sprintf("pulled '%s' chart with version '%s'", b.name, b.version)
 	if b.packaged {
 		reason, message = sourcev1.ChartPackageSucceededReason, fmt.Sprintf("packaged '%s' chart with version '%s'", b.name, b.version)
@@ -186,19 +193,6 @@ func (r *Reconciler) publish(obj *sourcev1.HelmChart, b *build) error {
 	apimeta.SetStatusCondition(&obj.Status.Conditions, metav1.Condition{
 		Type: sourcev1.ArtifactInStorageCondition, Status: metav1.ConditionTrue, ObservedGeneration: obj.Generation, Reason: reason, Message: message,
 	})
-	return nil
-}
-
-// collect removes old artifacts, but not the one that the API server's status
-// names until the new status is written.
-func (r *Reconciler) collect(obj *sourcev1.HelmChart, before *meta.Artifact) {
-	n, err := r.o.Store.Collect(object(obj), obj.Status.Artifact, before)
-	switch {
-	case err != nil:
-		r.o.Recorder.Warning(obj, sourcev1.GarbageCollectionFailedReason, err.Error(), nil)
-	case n > 0:
-		r.o.Recorder.Trace(obj, sourcev1.GarbageCollectionSucceededReason, fmt.Sprintf("garbage collected %d artifacts", n), nil)
-	}
 }
 
 // announced is the outcome of every success. An artifact that was only put back
@@ -210,8 +204,4 @@ func announced(obj *sourcev1.HelmChart, before *meta.Artifact) loop.Done {
 		Reason: c.Reason, Message: c.Message, Metadata: map[string]string{"revision": now.Revision, "digest": now.Digest},
 		Changed: !before.HasRevision(now.Revision) || !before.HasDigest(now.Digest),
 	}
-}
-
-func object(obj *sourcev1.HelmChart) artifact.Object {
-	return artifact.Object{Kind: sourcev1.HelmChartKind, Namespace: obj.Namespace, Name: obj.Name}
 }

@@ -35,14 +35,3 @@ func failure(ctx context.Context, repo *sourcev1.HelmRepository, err error) erro
 	}
 	return loop.Retry(sourcev1.IndexationFailedReason, err)
 }
-
-// supported refuses fields that have no effect on a repository with an index.
-func supported(spec *sourcev1.HelmRepositorySpec) error {
-	switch {
-	case spec.Insecure:
-		return loop.Stall(sourcev1.URLInvalidReason, errors.New("spec.insecure is for the type \"oci\": remove it; a URL with \"http://\" needs no permission"))
-	case spec.Provider != "" && spec.Provider != sourcev1.GenericOCIProvider:
-		return loop.Stall(sourcev1.AuthenticationFailedReason, fmt.Errorf("spec.provider %q is for the type \"oci\": remove it and use spec.secretRef", spec.Provider))
-	}
-	return nil
-}

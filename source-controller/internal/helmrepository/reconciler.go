@@ -23,6 +23,7 @@ import (
 	"github.com/weirhq/weir/internal/telemetry"
 	"github.com/weirhq/weir/source-controller/internal/chartindex"
 	"github.com/weirhq/weir/source-controller/internal/chartrepo"
+	"github.com/weirhq/weir/source-controller/internal/custody"
 )
 
 const (
@@ -39,17 +40,19 @@ type Options struct {
 	Store    *artifact.Store
 	HTTP     *chartrepo.Client
 	Indexes  *chartindex.Cache
-	MaxIndex int64      // bytes; 0 means DefaultMaxIndex
-	Reads    int        // indexes that are read and parsed at once; 0 means 1
-	Bell     *loop.Bell // brings objects back whose artifact was lost; may be nil
+	MaxIndex int64         // bytes; 0 means DefaultMaxIndex
+	Reads    int           // indexes that are read and parsed at once; 0 means 1
+	Bell     *loop.Bell    // brings objects back whose artifact was lost; may be nil
+	Fetch    custody.Fetch // from other replicas; may be nil
 }
 
 // Reconciler is the loop.Worker of HelmRepositories. Asking for an index is waiting,
 // so many objects do that at once; reading and parsing one is work, for
 // Options.Reads at once.
 type Reconciler struct {
-	o     Options
-	turns chan struct{}
+	o         Options
+	custodian *custody.Custodian
+	turns     chan struct{}
 
 	mu    sync.Mutex
 	known map[types.UID]answer
@@ -68,16 +71,16 @@ func New(o Options) *Reconciler {
 	if o.MaxIndex <= 0 {
 		o.MaxIndex = DefaultMaxIndex
 	}
-	return &Reconciler{o: o, turns: make(chan struct{}, max(1, o.Reads)), known: map[types.UID]answer{}}
+	return &Reconciler{
+		o: o, turns: make(chan struct{}, max(1, o.Reads)), known: map[types.UID]answer{},
+		custodian: &custody.Custodian{Kind: sourcev1.HelmRepositoryKind, Store: o.Store, Recorder: o.Recorder, Fetch: o.Fetch},
+	}
 }
 
 // Reconcile publishes the index.
 func (r *Reconciler) Reconcile(ctx context.Context, repo *sourcev1.HelmRepository) (loop.Done, error) {
 	before := repo.Status.Artifact
-	r.checkStorage(repo)
-	if err := supported(&repo.Spec); err != nil {
-		return loop.Done{}, err
-	}
+	r.custodian.Check(repo, &repo.Status.Artifact, &repo.Status.URL)
 	access, err := chartrepo.Resolve(ctx, r.o.Client, repo)
 	if err != nil {
 		return loop.Done{}, failure(ctx, repo, err)
@@ -94,7 +97,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, repo *sourcev1.HelmRepositor
 		return loop.Done{}, err
 	}
 	if !before.HasRevision(repo.Status.Artifact.Revision) {
-		r.collect(repo, before)
+		r.custodian.Collect(repo, before)
 	}
 	if repo.Status.URL, err = r.o.Store.Alias(repo.Status.Artifact, latest); err != nil {
 		return loop.Done{}, failure(ctx, repo, err)
@@ -109,24 +112,12 @@ func (r *Reconciler) Finalize(_ context.Context, repo *sourcev1.HelmRepository) 
 	delete(r.known, repo.UID)
 	chartindex.Uncount(repo.Namespace, repo.Name)
 	r.mu.Unlock()
-	return r.o.Store.Remove(object(repo))
+	return r.custodian.Remove(repo)
 }
 
-// checkStorage makes status tell the truth about the artifact before anything
-// else can fail: one that cannot be served is not named.
-func (r *Reconciler) checkStorage(repo *sourcev1.HelmRepository) {
-	for _, kind := range []string{ // of other implementations of the wire API; Ready's reason says these here
-		sourcev1.StorageOperationFailedCondition, sourcev1.FetchFailedCondition, sourcev1.ArtifactOutdatedCondition,
-	} {
-		apimeta.RemoveStatusCondition(&repo.Status.Conditions, kind)
-	}
-	if repo.Status.Artifact != nil && !r.o.Store.Present(repo.Status.Artifact) {
-		repo.Status.Artifact = nil
-	}
-	if repo.Status.Artifact == nil {
-		repo.Status.URL = ""
-		apimeta.RemoveStatusCondition(&repo.Status.Conditions, sourcev1.ArtifactInStorageCondition)
-	}
+// Keep implements loop.Keeper.
+func (r *Reconciler) Keep(ctx context.Context, repo *sourcev1.HelmRepository) (*loop.Done, error) {
+	return r.custodian.Keep(ctx, repo, func() loop.Done { return stored(repo) })
 }
 
 // whenFree runs fn when it is its turn.
@@ -190,7 +181,7 @@ func (r *Reconciler) publish(ctx context.Context, repo *sourcev1.HelmRepository,
 	r.o.Indexes.Add(revision, index)
 	if !repo.Status.Artifact.HasRevision(revision) {
 		repo.Status.Artifact, err = r.o.Store.Publish(artifact.Publication{
-			Object: object(repo), File: "index-" + strings.TrimPrefix(revision, "sha256:") + ".yaml", Revision: revision,
+			Object: r.custodian.Owner(repo), File: "index-" + strings.TrimPrefix(revision, "sha256:") + ".yaml", Revision: revision,
 		}, blob)
 		if err != nil {
 			return err
@@ -231,28 +222,21 @@ func (r *Reconciler) read(ctx context.Context, body io.Reader) (string, *chartin
 	return "sha256:" + hex.EncodeToString(sum.Sum(nil)), index, blob, err
 }
 
-// collect removes old artifacts, but not the one that the API server's status
-// names until the new status is written.
-func (r *Reconciler) collect(repo *sourcev1.HelmRepository, before *meta.Artifact) {
-	n, err := r.o.Store.Collect(object(repo), repo.Status.Artifact, before)
-	switch {
-	case err != nil:
-		r.o.Recorder.Warning(repo, sourcev1.GarbageCollectionFailedReason, err.Error(), nil)
-	case n > 0:
-		r.o.Recorder.Trace(repo, sourcev1.GarbageCollectionSucceededReason, fmt.Sprintf("garbage collected %d artifacts", n), nil)
-	}
-}
-
-// announced is the outcome of every success. An artifact that was only put back
-// is no news.
-func announced(repo *sourcev1.HelmRepository, before *meta.Artifact) loop.Done {
+// stored is the outcome of every success.
+func stored(repo *sourcev1.HelmRepository) loop.Done {
 	now := repo.Status.Artifact
 	message := fmt.Sprintf("stored artifact: revision '%s'", now.Revision)
 	apimeta.SetStatusCondition(&repo.Status.Conditions, metav1.Condition{
 		Type: sourcev1.ArtifactInStorageCondition, Status: metav1.ConditionTrue, ObservedGeneration: repo.Generation,
 		Reason: meta.SucceededReason, Message: message,
 	})
-	done := loop.Done{Message: message, Metadata: map[string]string{"revision": now.Revision, "digest": now.Digest}}
+	return loop.Done{Message: message, Metadata: map[string]string{"revision": now.Revision, "digest": now.Digest}}
+}
+
+// announced is stored that tells of a new artifact. One that was only put back is no
+// news.
+func announced(repo *sourcev1.HelmRepository, before *meta.Artifact) loop.Done {
+	done, now := stored(repo), repo.Status.Artifact
 	if before.HasRevision(now.Revision) && before.HasDigest(now.Digest) {
 		return done
 	}
@@ -268,8 +252,4 @@ func humanSize(n int64) string {
 		size, units = size/1000, units[1:]
 	}
 	return fmt.Sprintf("%.4g%s", size, units[0])
-}
-
-func object(repo *sourcev1.HelmRepository) artifact.Object {
-	return artifact.Object{Kind: sourcev1.HelmRepositoryKind, Namespace: repo.Namespace, Name: repo.Name}
 }

@@ -37,8 +37,8 @@ func (r *Reconciler) pull(ctx context.Context, repo *sourcev1.OCIRepository, acc
 	if err != nil {
 		return blob, nil, err
 	}
-	read := func() (io.ReadCloser, error) {
-		return r.o.Registry.Blob(ctx, access, layer.Digest.String(), maxLayer)
+	read := func() (io.ReadCloser, error) { // a registry that sends more than it has announced is not listened to
+		return r.o.Registry.Blob(ctx, access, layer.Digest.String(), min(layer.Size, maxLayer))
 	}
 	if want.Operation == sourcev1.OCILayerCopy {
 		blob, err = r.copy(ctx, read)

@@ -17,6 +17,7 @@ import (
 	"github.com/weirhq/weir/internal/loop"
 	"github.com/weirhq/weir/internal/registry"
 	"github.com/weirhq/weir/internal/telemetry"
+	"github.com/weirhq/weir/source-controller/internal/custody"
 	"github.com/weirhq/weir/source-controller/internal/signature"
 )
 
@@ -36,27 +37,32 @@ type Options struct {
 	Registry *registry.Client
 	Public   *signature.Public // the trusted root of keyless signatures that name none
 	Logins   *cloudlogin.Logins
-	Pulls    int        // objects that are verified, pulled and packed at once; 0 means 1
-	Bell     *loop.Bell // brings objects back whose artifact was lost; may be nil
+	Pulls    int           // objects that are verified, pulled and packed at once; 0 means 1
+	Bell     *loop.Bell    // brings objects back whose artifact was lost; may be nil
+	Fetch    custody.Fetch // from other replicas; may be nil
 }
 
 // Reconciler is the loop.Worker of OCIRepositories. Looking at a registry is waiting,
 // so many objects do that at once; what comes after it is work, for Options.Pulls
 // objects at once.
 type Reconciler struct {
-	o     Options
-	turns chan struct{}
+	o         Options
+	custodian *custody.Custodian
+	turns     chan struct{}
 }
 
 // New returns a Reconciler.
 func New(o Options) *Reconciler {
-	return &Reconciler{o: o, turns: make(chan struct{}, max(1, o.Pulls))}
+	return &Reconciler{
+		o: o, turns: make(chan struct{}, max(1, o.Pulls)),
+		custodian: &custody.Custodian{Kind: sourcev1.OCIRepositoryKind, Store: o.Store, Recorder: o.Recorder, Fetch: o.Fetch},
+	}
 }
 
 // Reconcile publishes the layer of the artifact that spec.ref stands for.
 func (r *Reconciler) Reconcile(ctx context.Context, repo *sourcev1.OCIRepository) (loop.Done, error) {
 	before := repo.Status.Artifact
-	r.checkStorage(repo)
+	r.custodian.Check(repo, &repo.Status.Artifact, &repo.Status.URL)
 	telemetry.Enter(ctx, telemetry.Poll)
 	access, revision, err := r.look(ctx, repo)
 	if err != nil {
@@ -66,7 +72,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, repo *sourcev1.OCIRepository
 		if err := r.renew(ctx, repo, access, revision); err != nil {
 			return loop.Done{}, err
 		}
-		r.collect(repo, before)
+		r.custodian.Collect(repo, before)
 	}
 	if repo.Status.URL, err = r.o.Store.Alias(repo.Status.Artifact, latest); err != nil {
 		return loop.Done{}, failure(ctx, repo, err)
@@ -119,24 +125,12 @@ func (r *Reconciler) renew(ctx context.Context, repo *sourcev1.OCIRepository, ac
 
 // Finalize removes what was published.
 func (r *Reconciler) Finalize(_ context.Context, repo *sourcev1.OCIRepository) error {
-	return r.o.Store.Remove(object(repo))
+	return r.custodian.Remove(repo)
 }
 
-// checkStorage makes status tell the truth about the artifact before anything
-// else can fail: one that cannot be served is not named.
-func (r *Reconciler) checkStorage(repo *sourcev1.OCIRepository) {
-	for _, kind := range []string{ // of other implementations of the wire API; Ready's reason says these here
-		sourcev1.StorageOperationFailedCondition, sourcev1.FetchFailedCondition, sourcev1.ArtifactOutdatedCondition,
-	} {
-		apimeta.RemoveStatusCondition(&repo.Status.Conditions, kind)
-	}
-	if repo.Status.Artifact != nil && !r.o.Store.Present(repo.Status.Artifact) {
-		repo.Status.Artifact = nil
-	}
-	if repo.Status.Artifact == nil {
-		repo.Status.URL = ""
-		apimeta.RemoveStatusCondition(&repo.Status.Conditions, sourcev1.ArtifactInStorageCondition)
-	}
+// Keep implements loop.Keeper.
+func (r *Reconciler) Keep(ctx context.Context, repo *sourcev1.OCIRepository) (*loop.Done, error) {
+	return r.custodian.Keep(ctx, repo, func() loop.Done { return stored(repo) })
 }
 
 // upToDate tells whether the artifact is what the spec asks for now.
@@ -172,7 +166,7 @@ func (r *Reconciler) publish(ctx context.Context, repo *sourcev1.OCIRepository, 
 	}
 	telemetry.Enter(ctx, telemetry.Pack) // a layer that is copied is in no other
 	a, err := r.o.Store.Publish(artifact.Publication{
-		Object:   object(repo),
+		Object:   r.custodian.Owner(repo),
 		File:     revision.digest + ".tar.gz",
 		Revision: revision.String(),
 		Metadata: metadata,
@@ -186,18 +180,6 @@ func (r *Reconciler) publish(ctx context.Context, repo *sourcev1.OCIRepository, 
 	return nil
 }
 
-// collect removes old artifacts, but not the one that the API server's status
-// names until the new status is written.
-func (r *Reconciler) collect(repo *sourcev1.OCIRepository, before *meta.Artifact) {
-	n, err := r.o.Store.Collect(object(repo), repo.Status.Artifact, before)
-	switch {
-	case err != nil:
-		r.o.Recorder.Warning(repo, sourcev1.GarbageCollectionFailedReason, err.Error(), nil)
-	case n > 0:
-		r.o.Recorder.Trace(repo, sourcev1.GarbageCollectionSucceededReason, fmt.Sprintf("garbage collected %d artifacts", n), nil)
-	}
-}
-
 // Annotations of a manifest that say where its content comes from; OCI image
 // specification, "Pre-Defined Annotation Keys".
 const (
@@ -205,9 +187,8 @@ const (
 	originRevision = "org.opencontainers.image.revision"
 )
 
-// announced is the outcome of every success. An artifact that was only put back
-// is no news.
-func announced(repo *sourcev1.OCIRepository, before *meta.Artifact) loop.Done {
+// stored is the outcome of every success.
+func stored(repo *sourcev1.OCIRepository) loop.Done {
 	now := repo.Status.Artifact
 	message := fmt.Sprintf("stored artifact for digest '%s'", now.Revision)
 	apimeta.SetStatusCondition(&repo.Status.Conditions, metav1.Condition{
@@ -215,10 +196,16 @@ func announced(repo *sourcev1.OCIRepository, before *meta.Artifact) loop.Done {
 		Reason: meta.SucceededReason, Message: message,
 	})
 	done := loop.Done{Message: message, Metadata: map[string]string{"revision": now.Revision, "digest": now.Digest}}
-	origin := now.Metadata[originRevision]
-	if origin != "" {
+	if origin := now.Metadata[originRevision]; origin != "" {
 		done.Metadata["originRevision"] = origin
 	}
+	return done
+}
+
+// announced is stored that tells of a new artifact. One that was only put back is no
+// news.
+func announced(repo *sourcev1.OCIRepository, before *meta.Artifact) loop.Done {
+	done, now := stored(repo), repo.Status.Artifact
 	if before.HasRevision(now.Revision) && before.HasDigest(now.Digest) {
 		return done
 	}
@@ -226,15 +213,11 @@ func announced(repo *sourcev1.OCIRepository, before *meta.Artifact) loop.Done {
 	if source := now.Metadata[originSource]; source != "" {
 		done.Event += fmt.Sprintf(", origin source '%s'", source)
 	}
-	if origin != "" {
+	if origin := now.Metadata[originRevision]; origin != "" {
 		done.Event += fmt.Sprintf(", origin revision '%s'", origin)
 	}
 	done.EventReason, done.Changed = sourcev1.NewArtifactReason, true
 	return done
-}
-
-func object(repo *sourcev1.OCIRepository) artifact.Object {
-	return artifact.Object{Kind: sourcev1.OCIRepositoryKind, Namespace: repo.Namespace, Name: repo.Name}
 }
 
 func timeout(repo *sourcev1.OCIRepository) time.Duration {

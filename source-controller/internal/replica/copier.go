@@ -118,7 +118,7 @@ func (f *follower) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result
 	if a == nil {
 		return ctrl.Result{}, nil // the last one stays until there is another
 	}
-	if err := f.have(ctx, owner, a); err != nil {
+	if err := f.Fetch(ctx, owner, a); err != nil {
 		return ctrl.Result{}, err
 	}
 	if file, ok := artifact.AliasOf(a, f.kind.alias(obj)); ok {
@@ -130,24 +130,24 @@ func (f *follower) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result
 	return ctrl.Result{}, err
 }
 
-// have copies a, unless it is here.
-func (f *follower) have(ctx context.Context, owner artifact.Object, a *meta.Artifact) error {
+// Fetch copies the artifact a of owner from another replica, unless it is here.
+func (c *Copier) Fetch(ctx context.Context, owner artifact.Object, a *meta.Artifact) error {
 	if o, ok := artifact.Owner(a.Path); !ok || !owner.Is(o) {
 		return fmt.Errorf("status.artifact.path %q is not one of this object", a.Path)
 	}
-	if f.o.Store.Present(a) {
+	if c.o.Store.Present(a) {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, copyTimeout)
 	defer cancel()
-	resp, err := f.o.Peers.get(ctx, http.MethodGet, a.Path, nil)
+	resp, err := c.o.Peers.get(ctx, http.MethodGet, a.Path, nil)
 	if err != nil {
 		return fmt.Errorf("copying the artifact %q: %w", a.Path, err)
 	}
 	defer resp.Body.Close()
-	if err := f.o.Store.Restore(ctx, a, resp.Body); err != nil {
+	if err := c.o.Store.Restore(ctx, a, resp.Body); err != nil {
 		return fmt.Errorf("copying the artifact %q: %w", a.Path, err)
 	}
-	f.o.Log.Info("copied an artifact", "path", a.Path, "digest", a.Digest)
+	c.o.Log.Info("copied an artifact", "path", a.Path, "digest", a.Digest)
 	return nil
 }

@@ -15,7 +15,6 @@ import (
 type object interface {
 	client.Object
 	GetArtifact() *meta.Artifact
-	IsSuspended() bool
 }
 
 // kind is one kind of object.

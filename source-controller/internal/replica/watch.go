@@ -45,7 +45,7 @@ func (w *watch) look(ctx context.Context) {
 			key := client.ObjectKeyFromObject(obj)
 			if !w.leads() {
 				w.bells[name].Ring(key)
-			} else if !obj.IsSuspended() && obj.GetDeletionTimestamp().IsZero() {
+			} else if obj.GetDeletionTimestamp().IsZero() {
 				w.o.Lost(name, key)
 			}
 		}
