@@ -9,6 +9,7 @@ import (
 )
 
 func TestAmazonKeys(t *testing.T) {
+	t.Parallel()
 	g := newRig(t)
 	g.s3.put("a", "a")
 	g.create("app", func(s *sourcev1.BucketSpec) { s.Provider, s.Region = "aws", "eu-west-1" })

@@ -78,6 +78,7 @@ func listBlobs(w http.ResponseWriter, files map[string]string, prefix, marker st
 }
 
 func TestAzureKeys(t *testing.T) {
+	t.Parallel()
 	g := newRig(t)
 	g.secret("key", "accountKey", "c2VjcmV0LWtleS1vZi1hY2NvdW50")
 	g.secret("bad-key", "accountKey", "#")
@@ -127,6 +128,7 @@ func TestAzureKeys(t *testing.T) {
 
 // TestAzureEmulator asserts that the account is found in the path, without TLS.
 func TestAzureEmulator(t *testing.T) {
+	t.Parallel()
 	g := newRig(t)
 	files, seen := map[string]string{}, &gets{}
 	h := blobServer(files, seen, func(r *http.Request) bool {
@@ -143,6 +145,7 @@ func TestAzureEmulator(t *testing.T) {
 }
 
 func TestAzurePrincipal(t *testing.T) {
+	t.Parallel()
 	g := newRig(t)
 	const tenant = "https://login.microsoftonline.com/11111111-2222-3333-4444-555555555555"
 	files, seen, tokens := map[string]string{}, &gets{}, 0

@@ -52,7 +52,7 @@ func gcsServer(files map[string]string, seen *gets) http.HandlerFunc {
 				}
 			}
 			slices.Sort(names)
-			answer := map[string]any{}
+			answer := map[string]any{"kind": "storage#objects"}
 			if len(names) > 0 {
 				n := names[0]
 				answer["items"] = []map[string]string{{"name": n, "etag": etagOf(files[n]), "generation": generation(files[n]), "size": fmt.Sprint(len(files[n]))}}
@@ -82,6 +82,7 @@ func accountKey(t *testing.T, uri string) string {
 }
 
 func TestGoogleKey(t *testing.T) {
+	t.Parallel()
 	g := newRig(t)
 	files, seen, tokens := map[string]string{}, &gets{}, 0
 	n := newInternet(g, map[string]http.HandlerFunc{

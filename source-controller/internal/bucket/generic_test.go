@@ -9,10 +9,12 @@ import (
 	"github.com/fluxcd/pkg/apis/meta"
 
 	sourcev1 "github.com/weirhq/weir/api/source/v1"
+	"github.com/weirhq/weir/source-controller/internal/sourcetest"
 )
 
 // TestLDAP asserts that a login is exchanged for temporary keys, once.
 func TestLDAP(t *testing.T) {
+	t.Parallel()
 	g := newRig(t)
 	g.s3.token = "session-token"
 	g.s3.put("a", "a")
@@ -30,7 +32,7 @@ func TestLDAP(t *testing.T) {
 	defer sts.Close()
 	g.secret("ldap", "username", "robot", "password", "pass-of-robot")
 	g.secret("ldap-wrong", "username", "robot", "password", "something-else")
-	g.secret("ldap-ca", "ca.crt", authorityOf(sts))
+	g.secret("ldap-ca", "ca.crt", sourcetest.Authority(sts))
 	for _, name := range []string{"ldap", "ldap-wrong"} {
 		g.create(name, func(s *sourcev1.BucketSpec) {
 			s.SecretRef = nil

@@ -1,36 +1,23 @@
 package bucket
 
 import (
-	"archive/tar"
-	"bytes"
-	"compress/gzip"
-	"encoding/pem"
-	"errors"
-	"io"
-	"net/http"
-	"net/http/httptest"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/fluxcd/pkg/apis/meta"
-	corev1 "k8s.io/api/core/v1"
-	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/record"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/weirhq/weir/api/duration"
 	sourcev1 "github.com/weirhq/weir/api/source/v1"
 	"github.com/weirhq/weir/internal/artifact"
 	"github.com/weirhq/weir/internal/cloudlogin"
-	"github.com/weirhq/weir/internal/events"
 	"github.com/weirhq/weir/internal/loop"
 	"github.com/weirhq/weir/internal/process"
 	"github.com/weirhq/weir/internal/testenv"
+	"github.com/weirhq/weir/source-controller/internal/sourcetest"
 )
 
 func TestMain(m *testing.M) { testenv.Main(m) }
@@ -53,25 +40,18 @@ type rig struct {
 func newRig(t *testing.T) *rig {
 	t.Helper()
 	g := &rig{
-		t: t, c: testenv.Client(t, sourcev1.AddToScheme), ns: testenv.Namespace(t), storage: t.TempDir(),
-		recorder: record.NewFakeRecorder(100), s3: newS3Server(t, true),
+		t: t, c: testenv.Client(t, sourcev1.AddToScheme), ns: testenv.Namespace(t), storage: t.TempDir(), s3: newS3Server(t, true),
 	}
-	direct := func(*rest.Config, client.Options) (client.Client, error) { return g.c, nil }
-	mgr, err := ctrl.NewManager(testenv.Config(t), ctrl.Options{Scheme: g.c.Scheme(), Metrics: server.Options{BindAddress: "0"}, NewClient: direct})
-	must(t, err)
-	recorder := events.New(events.Options{Controller: "source-controller", Scheme: g.c.Scheme(), Kubernetes: g.recorder})
-	g.env = &process.Env{Name: "source-controller", FieldOwner: "source-controller", Manager: mgr, Recorder: recorder, Concurrent: 1}
+	g.env, g.recorder = sourcetest.Env(g.c)
 	g.restart()
 	g.secret("login", "accesskey", accessKey, "secretkey", secretKey)
-	g.secret("ca", "ca.crt", authorityOf(g.s3.Server))
+	g.secret("ca", "ca.crt", sourcetest.Authority(g.s3.Server))
 	return g
 }
 
 func must(t testing.TB, err error) {
 	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
+	sourcetest.Must(t, err)
 }
 
 // restart is a new process over the same storage.
@@ -86,18 +66,14 @@ func (g *rig) restart() {
 	g.r = loop.New[*sourcev1.Bucket](g.env, g.worker)
 }
 
-func authorityOf(s *httptest.Server) string {
-	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}))
-}
-
 // secret makes a Secret of pairs of key and value.
 func (g *rig) secret(name string, pairs ...string) {
 	g.t.Helper()
-	s := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: g.ns, Name: name}, Data: map[string][]byte{}}
+	data := map[string]string{}
 	for i := 0; i < len(pairs); i += 2 {
-		s.Data[pairs[i]] = []byte(pairs[i+1])
+		data[pairs[i]] = pairs[i+1]
 	}
-	must(g.t, g.c.Create(g.t.Context(), s))
+	sourcetest.Secret(g.t, g.c, g.ns, name, data)
 }
 
 // create makes a Bucket of the S3 server's.
@@ -142,10 +118,7 @@ func (g *rig) reconcile(name string) *sourcev1.Bucket {
 func (g *rig) ready(name string) *sourcev1.Bucket {
 	g.t.Helper()
 	b := g.reconcile(name)
-	c := apimeta.FindStatusCondition(b.Status.Conditions, meta.ReadyCondition)
-	if c == nil || c.Status != metav1.ConditionTrue || b.Status.ObservedGeneration != b.Generation {
-		g.t.Fatalf("%s is not ready: %+v", name, b.Status)
-	}
+	sourcetest.Ready(g.t, b)
 	return b
 }
 
@@ -154,65 +127,23 @@ func (g *rig) ready(name string) *sourcev1.Bucket {
 func (g *rig) fails(name, reason string, texts ...string) *sourcev1.Bucket {
 	g.t.Helper()
 	b := g.reconcile(name)
-	c := apimeta.FindStatusCondition(b.Status.Conditions, meta.ReadyCondition)
-	if c == nil || c.Status != metav1.ConditionFalse || c.Reason != reason {
-		g.t.Fatalf("%s: Ready is %+v, want False with reason %s", name, c, reason)
-	}
-	for _, text := range texts {
-		if !strings.Contains(c.Message, text) {
-			g.t.Errorf("the message %q does not name %q", c.Message, text)
-		}
-	}
-	if strings.Contains(c.Message, g.storage) || strings.Contains(c.Message, secretKey) {
-		g.t.Errorf("the message tells too much: %s", c.Message)
-	}
+	sourcetest.Failed(g.t, b, reason, texts, g.storage, secretKey)
 	return b
 }
 
-func stalled(b *sourcev1.Bucket) bool {
-	return apimeta.IsStatusConditionTrue(b.Status.Conditions, meta.StalledCondition)
-}
+func stalled(b *sourcev1.Bucket) bool { return sourcetest.Stalled(b) }
 
 // told returns the events since the last call, as "<type> <reason> <message> …".
-func (g *rig) told() []string {
-	var out []string
-	for {
-		select {
-		case e := <-g.recorder.Events:
-			out = append(out, e)
-		default:
-			return out
-		}
-	}
-}
+func (g *rig) told() []string { return sourcetest.Told(g.recorder) }
 
 // served downloads a path of the file server.
 func (g *rig) served(path string) []byte {
 	g.t.Helper()
-	w := httptest.NewRecorder()
-	g.o.Store.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/"+path, nil))
-	if w.Code != http.StatusOK {
-		g.t.Fatalf("GET %s answers %d", path, w.Code)
-	}
-	return w.Body.Bytes()
+	return sourcetest.Served(g.t, g.o.Store.Handler(), path)
 }
 
 // content returns the files of an artifact.
 func (g *rig) content(a *meta.Artifact) map[string]string {
 	g.t.Helper()
-	zr, err := gzip.NewReader(bytes.NewReader(g.served(a.Path)))
-	must(g.t, err)
-	out := map[string]string{}
-	for tr := tar.NewReader(zr); ; {
-		h, err := tr.Next()
-		if errors.Is(err, io.EOF) {
-			return out
-		}
-		must(g.t, err)
-		data, err := io.ReadAll(tr)
-		must(g.t, err)
-		if h.Typeflag != tar.TypeDir {
-			out[h.Name] = string(data)
-		}
-	}
+	return sourcetest.Files(g.t, g.served(a.Path))
 }

@@ -22,7 +22,7 @@ var modified = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 const (
 	accessKey = "AKIATESTER"
 	secretKey = "correct-horse-battery"
-	page      = 100 // objects of one answer
+	page      = 1000 // objects of one answer, the most that S3 gives
 )
 
 // s3Server is a server of one bucket, "app", that speaks what is used of the S3 API.

@@ -9,12 +9,14 @@ import (
 	"github.com/fluxcd/pkg/apis/meta"
 	"github.com/google/go-cmp/cmp"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	sourcev1 "github.com/weirhq/weir/api/source/v1"
 	"github.com/weirhq/weir/internal/gitserver"
 	"github.com/weirhq/weir/internal/process"
+	"github.com/weirhq/weir/internal/testenv"
 )
 
 func request(repo *sourcev1.GitRepository) ctrl.Request {
@@ -28,6 +30,7 @@ func including(name, from, to string) func(*sourcev1.GitRepository) {
 }
 
 func TestInclude(t *testing.T) {
+	t.Parallel()
 	g := newRig(t, gitserver.Options{})
 	g.init("app", map[string]string{"a.yaml": "app", "lib/own.yaml": "own"})
 	g.init("other", map[string]string{"b.yaml": "other", "base/c.yaml": "base", "base/deep/d.yaml": "deep"})
@@ -73,6 +76,7 @@ func TestInclude(t *testing.T) {
 }
 
 func TestIncludeFailures(t *testing.T) {
+	t.Parallel()
 	g := newRig(t, gitserver.Options{})
 	g.init("app", map[string]string{"a.yaml": "app", "lib/own.yaml": "own"})
 	g.init("other", map[string]string{"b.yaml": "other"})
@@ -117,12 +121,15 @@ func TestIncludeFailures(t *testing.T) {
 // A new artifact of an included repository brings the including one up, without
 // waiting for its interval.
 func TestIncludeFollows(t *testing.T) {
+	t.Parallel()
 	g := newRig(t, gitserver.Options{})
 	g.init("app", map[string]string{"a.yaml": "app"})
 	g.init("other", map[string]string{"b.yaml": "1"})
 	g.share = time.Hour // who asks for a reconciliation is not answered from memory
 	g.restart()
-	mgr, err := ctrl.NewManager(g.env.Manager.GetConfig(), ctrl.Options{Scheme: g.c.Scheme(), Metrics: server.Options{BindAddress: "0"}})
+	mgr, err := ctrl.NewManager(testenv.Config(t), ctrl.Options{
+		Scheme: g.c.Scheme(), Metrics: server.Options{BindAddress: "0"}, Cache: cache.Options{DefaultNamespaces: map[string]cache.Config{g.ns: {}}},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

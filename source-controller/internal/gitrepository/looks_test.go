@@ -16,6 +16,7 @@ import (
 // Repositories wait for their servers side by side, with one turn to pack for all:
 // each of them waits until all others ask too, for a look and for a fetch.
 func TestManyLooksSideBySide(t *testing.T) {
+	t.Parallel()
 	const objects = 6
 	var looking, fetching sync.WaitGroup
 	var fetches atomic.Int64

@@ -55,6 +55,7 @@ func startProxy(t *testing.T) (address string, through *atomic.Int64) {
 }
 
 func TestProxy(t *testing.T) {
+	t.Parallel()
 	for name, tls := range map[string]bool{"http": false, "https": true} {
 		t.Run(name, func(t *testing.T) {
 			g := newRig(t, gitserver.Options{TLS: tls})
@@ -86,6 +87,7 @@ func TestProxy(t *testing.T) {
 }
 
 func TestEmptyRepository(t *testing.T) {
+	t.Parallel()
 	g := newRig(t, gitserver.Options{})
 	g.init("app", nil)
 	g.create("app", nil)

@@ -22,6 +22,7 @@ import (
 )
 
 func TestPublish(t *testing.T) {
+	t.Parallel()
 	g := newRig(t, gitserver.Options{})
 	g.init("app", map[string]string{"deploy/a.yaml": "kind: A", "logo.png": "x"})
 	hash := g.commit("app", "Second commit\n\nwith more to say", map[string]string{"deploy/b.yaml": "kind: B"})
@@ -55,6 +56,7 @@ func TestPublish(t *testing.T) {
 
 // At rest, a look costs one request to the Git server and nothing else.
 func TestNothingNew(t *testing.T) {
+	t.Parallel()
 	g := newRig(t, gitserver.Options{})
 	g.init("app", map[string]string{"a.yaml": "kind: A"})
 	g.create("app", nil)
@@ -75,6 +77,7 @@ func TestNothingNew(t *testing.T) {
 }
 
 func TestNewCommit(t *testing.T) {
+	t.Parallel()
 	g := newRig(t, gitserver.Options{})
 	g.init("app", map[string]string{"a.yaml": "1", "b.yaml": "1"})
 	g.create("app", nil)
@@ -95,6 +98,7 @@ func TestNewCommit(t *testing.T) {
 }
 
 func TestReferences(t *testing.T) {
+	t.Parallel()
 	g := newRig(t, gitserver.Options{})
 	g.init("app", map[string]string{"a.yaml": "1"})
 	first := g.commit("app", "one", map[string]string{"a.yaml": "1.0"})
@@ -125,6 +129,7 @@ func TestReferences(t *testing.T) {
 }
 
 func TestFailures(t *testing.T) {
+	t.Parallel()
 	g := newRig(t, gitserver.Options{Username: "anna", Password: "right password"})
 	g.init("app", map[string]string{"a.yaml": "kind: A"})
 	secret := func(name string, data map[string]string) {
@@ -196,6 +201,7 @@ func TestFailures(t *testing.T) {
 }
 
 func TestTimeout(t *testing.T) {
+	t.Parallel()
 	g := newRig(t, gitserver.Options{Middleware: func(http.Handler) http.Handler {
 		return http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	}})
@@ -211,6 +217,7 @@ func TestTimeout(t *testing.T) {
 }
 
 func TestIgnore(t *testing.T) {
+	t.Parallel()
 	g := newRig(t, gitserver.Options{})
 	g.init("app", map[string]string{"a.yaml": "", "docs/b.md": "", "deploy/c.yaml": "", "deploy/.sourceignore": "d.yaml\n", "deploy/d.yaml": ""})
 	g.create("app", nil)
@@ -229,6 +236,7 @@ func TestIgnore(t *testing.T) {
 }
 
 func TestSparseCheckout(t *testing.T) {
+	t.Parallel()
 	g := newRig(t, gitserver.Options{})
 	g.init("app", map[string]string{"a.yaml": "", "apps/one/a.yaml": "", "apps/two/b.yaml": "", "apps/oneself/c.yaml": "", "base/x": ""})
 	g.create("app", func(r *sourcev1.GitRepository) { r.Spec.SparseCheckout = []string{"./apps/one/", "base"} })
@@ -242,6 +250,7 @@ func TestSparseCheckout(t *testing.T) {
 }
 
 func TestSuspend(t *testing.T) {
+	t.Parallel()
 	g := newRig(t, gitserver.Options{})
 	g.init("app", map[string]string{"a.yaml": "1"})
 	g.create("app", nil)
@@ -259,6 +268,7 @@ func TestSuspend(t *testing.T) {
 }
 
 func TestStorageHeals(t *testing.T) {
+	t.Parallel()
 	tests := map[string]func(t *testing.T, g *rig, a *meta.Artifact){
 		"wiped": func(t *testing.T, g *rig, _ *meta.Artifact) { wipe(t, g) },
 		"wiped and restarted": func(t *testing.T, g *rig, _ *meta.Artifact) {
@@ -310,6 +320,7 @@ func wipe(t *testing.T, g *rig) {
 
 // While the storage is empty and Git cannot be had, status names no artifact.
 func TestStorageLostWithoutGit(t *testing.T) {
+	t.Parallel()
 	g := newRig(t, gitserver.Options{})
 	g.init("app", map[string]string{"a.yaml": "kind: A"})
 	g.create("app", nil)
@@ -323,6 +334,7 @@ func TestStorageLostWithoutGit(t *testing.T) {
 }
 
 func TestDeletion(t *testing.T) {
+	t.Parallel()
 	g := newRig(t, gitserver.Options{})
 	g.init("app", map[string]string{"a.yaml": "kind: A"})
 	g.create("app", nil)
@@ -340,6 +352,7 @@ func TestDeletion(t *testing.T) {
 }
 
 func TestCredentials(t *testing.T) {
+	t.Parallel()
 	g := newRig(t, gitserver.Options{Bearer: "a-token", TLS: true})
 	g.init("app", map[string]string{"a.yaml": "kind: A"})
 	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: g.ns, Name: "git"}, Data: map[string][]byte{"bearerToken": []byte("a-token"), "ca.crt": g.git.CA()}}

@@ -1,30 +1,20 @@
 package gitrepository
 
 import (
-	"archive/tar"
-	"compress/gzip"
-	"errors"
-	"io"
-	"net/http/httptest"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/fluxcd/pkg/apis/meta"
-	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/record"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/weirhq/weir/api/duration"
 	sourcev1 "github.com/weirhq/weir/api/source/v1"
 	"github.com/weirhq/weir/internal/artifact"
 	"github.com/weirhq/weir/internal/cloudlogin"
-	"github.com/weirhq/weir/internal/events"
 	"github.com/weirhq/weir/internal/gitauth"
 	"github.com/weirhq/weir/internal/githubapp"
 	"github.com/weirhq/weir/internal/gitrepo"
@@ -32,6 +22,7 @@ import (
 	"github.com/weirhq/weir/internal/loop"
 	"github.com/weirhq/weir/internal/process"
 	"github.com/weirhq/weir/internal/testenv"
+	"github.com/weirhq/weir/source-controller/internal/sourcetest"
 )
 
 func TestMain(m *testing.M) { testenv.Main(m) }
@@ -59,14 +50,8 @@ func newRig(t *testing.T, o gitserver.Options) *rig {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { srv.Close() })
-	g := &rig{t: t, c: testenv.Client(t, sourcev1.AddToScheme), ns: testenv.Namespace(t), git: srv, storage: t.TempDir(), share: -1, events: record.NewFakeRecorder(100)}
-	direct := func(*rest.Config, client.Options) (client.Client, error) { return g.c, nil }
-	mgr, err := ctrl.NewManager(testenv.Config(t), ctrl.Options{Scheme: g.c.Scheme(), Metrics: server.Options{BindAddress: "0"}, NewClient: direct})
-	if err != nil {
-		t.Fatal(err)
-	}
-	recorder := events.New(events.Options{Controller: "source-controller", Scheme: g.c.Scheme(), Kubernetes: g.events})
-	g.env = &process.Env{Name: "source-controller", FieldOwner: "source-controller", Manager: mgr, Recorder: recorder, Concurrent: 1}
+	g := &rig{t: t, c: testenv.Client(t, sourcev1.AddToScheme), ns: testenv.Namespace(t), git: srv, storage: t.TempDir(), share: -1}
+	g.env, g.events = sourcetest.Env(g.c)
 	g.restart()
 	return g
 }
@@ -163,10 +148,7 @@ func (g *rig) reconcile(name string) *sourcev1.GitRepository {
 func (g *rig) ready(name string) *sourcev1.GitRepository {
 	g.t.Helper()
 	repo := g.reconcile(name)
-	c := apimeta.FindStatusCondition(repo.Status.Conditions, meta.ReadyCondition)
-	if c == nil || c.Status != metav1.ConditionTrue || repo.Status.ObservedGeneration != repo.Generation {
-		g.t.Fatalf("%s is not ready: %+v", name, repo.Status)
-	}
+	sourcetest.Ready(g.t, repo)
 	return repo
 }
 
@@ -175,63 +157,17 @@ func (g *rig) ready(name string) *sourcev1.GitRepository {
 func (g *rig) fails(name, reason string, texts ...string) *sourcev1.GitRepository {
 	g.t.Helper()
 	repo := g.reconcile(name)
-	c := apimeta.FindStatusCondition(repo.Status.Conditions, meta.ReadyCondition)
-	if c == nil || c.Status != metav1.ConditionFalse || c.Reason != reason {
-		g.t.Fatalf("%s: Ready is %+v, want False with reason %s", name, c, reason)
-	}
-	for _, text := range texts {
-		if !strings.Contains(c.Message, text) {
-			g.t.Errorf("the message %q does not name %q", c.Message, text)
-		}
-	}
-	if strings.Contains(c.Message, g.storage) {
-		g.t.Errorf("the message names a path of the storage: %s", c.Message)
-	}
+	sourcetest.Failed(g.t, repo, reason, texts, g.storage)
 	return repo
 }
 
 // told returns the events since the last call, as "<type> <reason> <message> …".
-func (g *rig) told() []string {
-	var out []string
-	for {
-		select {
-		case e := <-g.events.Events:
-			out = append(out, e)
-		default:
-			return out
-		}
-	}
-}
+func (g *rig) told() []string { return sourcetest.Told(g.events) }
 
 // files downloads the artifact and returns its files.
 func (g *rig) files(a *meta.Artifact) map[string]string {
 	g.t.Helper()
-	w := httptest.NewRecorder()
-	g.o.Store.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/"+a.Path, nil))
-	if w.Code != 200 {
-		g.t.Fatalf("GET %s answers %d", a.Path, w.Code)
-	}
-	zr, err := gzip.NewReader(w.Body)
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	out := map[string]string{}
-	for tr := tar.NewReader(zr); ; {
-		h, err := tr.Next()
-		if errors.Is(err, io.EOF) {
-			return out
-		}
-		if err != nil {
-			g.t.Fatal(err)
-		}
-		data, err := io.ReadAll(tr)
-		if err != nil {
-			g.t.Fatal(err)
-		}
-		if h.Typeflag == tar.TypeReg {
-			out[h.Name] = string(data)
-		}
-	}
+	return sourcetest.Files(g.t, sourcetest.Served(g.t, g.o.Store.Handler(), a.Path))
 }
 
 func names(files map[string]string) []string {

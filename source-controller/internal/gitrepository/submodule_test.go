@@ -49,6 +49,7 @@ func (g *rig) head(name string) string {
 func recursive(r *sourcev1.GitRepository) { r.Spec.RecurseSubmodules = true }
 
 func TestSubmodules(t *testing.T) {
+	t.Parallel()
 	g := newRig(t, gitserver.Options{})
 	g.init("org/lib", map[string]string{"lib.yaml": "1", "sub/.sourceignore": "x.yaml\n", "sub/x.yaml": "", "sub/y.yaml": ""})
 	g.init("org/deep", map[string]string{"deep.yaml": "1"})
@@ -117,6 +118,7 @@ func TestSubmodules(t *testing.T) {
 
 // A repository that is a submodule of itself, at an older commit.
 func TestSubmoduleOfItself(t *testing.T) {
+	t.Parallel()
 	g := newRig(t, gitserver.Options{})
 	g.init("app", map[string]string{"a.yaml": "1"})
 	g.link("app", "old", "./../app", g.head("app"))
@@ -128,6 +130,7 @@ func TestSubmoduleOfItself(t *testing.T) {
 
 // What a repository says of its submodules is not trusted.
 func TestHostileSubmodules(t *testing.T) {
+	t.Parallel()
 	g := newRig(t, gitserver.Options{})
 	g.init("lib", map[string]string{"lib.yaml": "1"})
 	lib := g.head("lib")
@@ -196,6 +199,7 @@ func TestHostileSubmodules(t *testing.T) {
 
 // Submodules in submodules end, in depth and in number.
 func TestSubmoduleBounds(t *testing.T) {
+	t.Parallel()
 	g := newRig(t, gitserver.Options{})
 	g.init("m0", map[string]string{"a.yaml": "1"})
 	for i := 1; i <= maxSubmoduleDepth+1; i++ {
@@ -228,6 +232,7 @@ func TestSubmoduleBounds(t *testing.T) {
 
 // Credentials go to the server of the repository, and no other gets any.
 func TestSubmoduleCredentials(t *testing.T) {
+	t.Parallel()
 	g := newRig(t, gitserver.Options{Username: "anna", Password: "right password"})
 	var seen []string
 	other, err := gitserver.Start(gitserver.Options{Middleware: func(next http.Handler) http.Handler {
@@ -283,6 +288,7 @@ func TestSubmoduleCredentials(t *testing.T) {
 // The pinned commit is no tip, and the server gives tips only: it is found in the
 // history of the branch.
 func TestSubmoduleOfAnOldServer(t *testing.T) {
+	t.Parallel()
 	g := newRig(t, gitserver.Options{V0: true, TipsOnly: true})
 	g.init("lib", map[string]string{"lib.yaml": "1"})
 	pin := g.head("lib")
@@ -299,6 +305,7 @@ func TestSubmoduleOfAnOldServer(t *testing.T) {
 
 // A signature of the repository is asked for before its submodules are.
 func TestSubmodulesAfterVerification(t *testing.T) {
+	t.Parallel()
 	g := newRig(t, gitserver.Options{})
 	anna := newSigner(t)
 	g.keys(anna)

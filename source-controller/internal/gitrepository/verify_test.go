@@ -87,6 +87,7 @@ func verifying(mode sourcev1.GitVerificationMode) func(*sourcev1.GitRepository) 
 }
 
 func TestVerifyCommit(t *testing.T) {
+	t.Parallel()
 	g := newRig(t, gitserver.Options{})
 	anna, other := newSigner(t), newSigner(t)
 	g.keys(anna)
@@ -131,6 +132,7 @@ func TestVerifyCommit(t *testing.T) {
 }
 
 func TestVerifyTag(t *testing.T) {
+	t.Parallel()
 	g := newRig(t, gitserver.Options{})
 	anna, other := newSigner(t), newSigner(t)
 	g.keys(anna)

@@ -21,6 +21,7 @@ import (
 )
 
 func TestFromIndex(t *testing.T) {
+	t.Parallel()
 	g := newRig(t)
 	g.offer("app@1.0.0", "app@1.1.0", "app@2.0.0-rc.1")
 	g.create("app", "HelmRepository", "web", "app", nil)
@@ -51,6 +52,7 @@ func TestFromIndex(t *testing.T) {
 }
 
 func TestValues(t *testing.T) {
+	t.Parallel()
 	g := newRig(t)
 	g.offer("app@1.0.0")
 	g.create("app", "HelmRepository", "web", "app", func(s *sourcev1.HelmChartSpec) {
@@ -75,6 +77,7 @@ func TestValues(t *testing.T) {
 }
 
 func TestFromRegistry(t *testing.T) {
+	t.Parallel()
 	g := newRig(t)
 	for _, tag := range []string{"1.0.0", "1.1.0_build", "2.0.0-rc.1"} {
 		g.push("charts/app", tag, archive(t, "app", files("app", strings.ReplaceAll(tag, "_", "+"))))
@@ -101,6 +104,7 @@ func TestFromRegistry(t *testing.T) {
 }
 
 func TestFromGit(t *testing.T) {
+	t.Parallel()
 	g := newRig(t)
 	tree := map[string]string{"prod.yaml": "a: {b: 9}\n", "charts/lib/Chart.yaml": metadata("lib", "0.1.0"), "charts/app/.helmignore": "*.bak\n", "charts/app/x.bak": "x"}
 	for n, text := range files("app", "1.0.0") {
@@ -143,6 +147,7 @@ func TestFromGit(t *testing.T) {
 }
 
 func TestFailures(t *testing.T) {
+	t.Parallel()
 	g := newRig(t)
 	g.offer("app@1.0.0", "bad@1.0.0!", "gone@1.0.0", "other@1.0.0", "bomb@1.0.0", "up@1.0.0", "link@1.0.0", "file@1.0.0", "secret@1.0.0")
 	sum := g.index
@@ -221,6 +226,7 @@ func linked(t *testing.T) []byte {
 
 // TestPackageIsDeterministic asserts that the same content gives the same archive.
 func TestPackageIsDeterministic(t *testing.T) {
+	t.Parallel()
 	g := newRig(t)
 	g.commit(map[string]string{"app/Chart.yaml": metadata("app", "1.0.0"), "app/b": "b", "app/a": "a"})
 	var digests []string

@@ -1,13 +1,9 @@
 package helmchart
 
 import (
-	"archive/tar"
-	"bytes"
-	"compress/gzip"
 	"crypto/sha256"
 	"fmt"
 	"io"
-	"log"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -18,7 +14,6 @@ import (
 
 	"github.com/fluxcd/pkg/apis/meta"
 	"github.com/google/go-containerregistry/pkg/name"
-	ggcr "github.com/google/go-containerregistry/pkg/registry"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
@@ -26,17 +21,15 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/record"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/weirhq/weir/api/duration"
 	sourcev1 "github.com/weirhq/weir/api/source/v1"
 	"github.com/weirhq/weir/internal/artifact"
-	"github.com/weirhq/weir/internal/events"
+	"github.com/weirhq/weir/internal/gitauth"
 	"github.com/weirhq/weir/internal/gitrepo"
 	"github.com/weirhq/weir/internal/gitserver"
 	"github.com/weirhq/weir/internal/loop"
@@ -48,6 +41,7 @@ import (
 	"github.com/weirhq/weir/source-controller/internal/gitrepository"
 	"github.com/weirhq/weir/source-controller/internal/helmrepository"
 	"github.com/weirhq/weir/source-controller/internal/signature"
+	"github.com/weirhq/weir/source-controller/internal/sourcetest"
 )
 
 func TestMain(m *testing.M) { testenv.Main(m) }
@@ -60,6 +54,9 @@ type rig struct {
 	t        *testing.T
 	c        client.Client
 	ns       string
+	storage  string
+	env      *process.Env
+	mirrors  *gitrepo.Pool
 	recorder *record.FakeRecorder
 	store    *artifact.Store
 	chart    reconcile.Reconciler
@@ -73,71 +70,86 @@ type rig struct {
 	archives map[string][]byte
 	index    string
 	seen     []string
+	hook     http.HandlerFunc // answers in place of the archives, unless it is nil
 }
 
 func must(t testing.TB, err error) {
 	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
+	sourcetest.Must(t, err)
 }
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
-	g := &rig{t: t, c: testenv.Client(t, sourcev1.AddToScheme), ns: testenv.Namespace(t), recorder: record.NewFakeRecorder(100), archives: map[string][]byte{}}
+	g := &rig{t: t, c: testenv.Client(t, sourcev1.AddToScheme), ns: testenv.Namespace(t), archives: map[string][]byte{}}
 	g.web = httptest.NewServer(http.HandlerFunc(g.serve))
 	t.Cleanup(g.web.Close)
-	plain := ggcr.New(ggcr.Logger(log.New(io.Discard, "", 0)), ggcr.WithReferrersSupport(true))
-	g.oci = httptest.NewServer(plain)
+	g.oci = httptest.NewServer(sourcetest.Registry())
 	t.Cleanup(g.oci.Close)
-	direct := func(*rest.Config, client.Options) (client.Client, error) { return g.c, nil }
-	mgr, err := ctrl.NewManager(testenv.Config(t), ctrl.Options{Scheme: g.c.Scheme(), Metrics: server.Options{BindAddress: "0"}, NewClient: direct})
-	must(t, err)
-	recorder := events.New(events.Options{Controller: "source-controller", Scheme: g.c.Scheme(), Kubernetes: g.recorder})
-	env := &process.Env{Name: "source-controller", FieldOwner: "source-controller", Manager: mgr, Recorder: recorder, Concurrent: 1}
-	dir := t.TempDir()
-	g.store, err = artifact.NewStore(artifact.StoreOptions{Dir: dir, Host: "source-controller.test"})
-	must(t, err)
-	fetcher, err := artifact.NewFetcher(artifact.FetcherOptions{Dir: dir + "/.weir/unpacked"})
-	must(t, err)
-	mirrors, err := gitrepo.NewPool(gitrepo.Options{Dir: dir + "/.weir/git", PollShare: -1})
-	must(t, err)
+	g.env, g.recorder = sourcetest.Env(g.c)
+	g.storage = t.TempDir()
+	var err error
 	g.git, err = gitserver.Start(gitserver.Options{})
 	must(t, err)
 	t.Cleanup(func() { g.git.Close() })
-	indexes := chartindex.NewCache(0, 0)
-	g.repo = loop.New[*sourcev1.HelmRepository](env, helmrepository.New(helmrepository.Options{Client: g.c, Recorder: recorder, Store: g.store, HTTP: &chartrepo.Client{}, Indexes: indexes}))
-	g.gitRepo = loop.New[*sourcev1.GitRepository](env, gitrepository.New(gitrepository.Options{Client: g.c, Recorder: recorder, Store: g.store, Fetcher: fetcher, Mirrors: mirrors}))
-	g.chart = loop.New[*sourcev1.HelmChart](env, New(Options{
-		Client: g.c, Live: g.c, Recorder: recorder, Store: g.store, Fetcher: fetcher, HTTP: &chartrepo.Client{}, Indexes: indexes,
-		Registry: &registry.Client{}, Public: &signature.Public{URL: "http://127.0.0.1:1"}, RequeueDependency: time.Minute,
-	}))
+	g.restart()
 	must(t, g.c.Create(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: g.ns, Name: "login"}, StringData: map[string]string{"username": "robot", "password": password}}))
 	must(t, g.c.Create(t.Context(), &sourcev1.HelmRepository{ObjectMeta: metav1.ObjectMeta{Namespace: g.ns, Name: "web"}, Spec: sourcev1.HelmRepositorySpec{URL: g.web.URL + "/charts", SecretRef: &meta.LocalObjectReference{Name: "login"}}}))
 	must(t, g.c.Create(t.Context(), &sourcev1.HelmRepository{ObjectMeta: metav1.ObjectMeta{Namespace: g.ns, Name: "oci"}, Spec: sourcev1.HelmRepositorySpec{Type: "oci", URL: "oci://" + g.host() + "/charts"}}))
 	return g
 }
 
+// restart is a new process over the same storage.
+func (g *rig) restart() {
+	g.t.Helper()
+	var err error
+	g.store, err = artifact.NewStore(artifact.StoreOptions{Dir: g.storage, Host: "source-controller.test"})
+	must(g.t, err)
+	fetcher, err := artifact.NewFetcher(artifact.FetcherOptions{Dir: g.storage + "/.weir/unpacked"})
+	must(g.t, err)
+	if g.mirrors != nil {
+		must(g.t, g.mirrors.Close())
+	}
+	g.mirrors, err = gitrepo.NewPool(gitrepo.Options{Dir: g.storage + "/.weir/git", PollShare: -1})
+	must(g.t, err)
+	indexes := chartindex.NewCache(0, 0)
+	g.repo = loop.New[*sourcev1.HelmRepository](g.env, helmrepository.New(helmrepository.Options{Client: g.c, Recorder: g.env.Recorder, Store: g.store, HTTP: &chartrepo.Client{}, Indexes: indexes}))
+	g.gitRepo = loop.New[*sourcev1.GitRepository](g.env, gitrepository.New(gitrepository.Options{
+		Client: g.c, Recorder: g.env.Recorder, Store: g.store, Fetcher: fetcher, Mirrors: g.mirrors, Auth: gitauth.New(gitauth.Options{Secrets: g.c}),
+	}))
+	g.chart = loop.New[*sourcev1.HelmChart](g.env, New(Options{
+		Client: g.c, Live: g.c, Recorder: g.env.Recorder, Store: g.store, Fetcher: fetcher, HTTP: &chartrepo.Client{}, Indexes: indexes,
+		Registry: &registry.Client{}, Public: &signature.Public{URL: "http://127.0.0.1:1"}, RequeueDependency: time.Minute,
+	}))
+}
+
 func (g *rig) host() string { return strings.TrimPrefix(g.oci.URL, "http://") }
 
 func (g *rig) serve(w http.ResponseWriter, r *http.Request) {
 	g.mu.Lock()
-	defer g.mu.Unlock()
 	g.seen = append(g.seen, r.URL.Path)
-	if user, word, _ := r.BasicAuth(); user != "robot" || word != password {
-		http.Error(w, "who are you?", http.StatusUnauthorized)
-		return
-	}
-	if r.URL.Path == "/charts/index.yaml" {
-		_, _ = io.WriteString(w, g.index)
-		return
-	}
+	index, hook := g.index, g.hook
 	data, found := g.archives[strings.TrimPrefix(r.URL.Path, "/charts/")]
-	if !found {
+	g.mu.Unlock()
+	user, word, _ := r.BasicAuth()
+	switch {
+	case user != "robot" || word != password:
+		http.Error(w, "who are you?", http.StatusUnauthorized)
+	case r.URL.Path == "/charts/index.yaml":
+		_, _ = io.WriteString(w, index)
+	case hook != nil:
+		hook(w, r)
+	case !found:
 		http.NotFound(w, r)
-		return
+	default:
+		_, _ = w.Write(data)
 	}
-	_, _ = w.Write(data)
+}
+
+// attack has the hook answer in place of the archives.
+func (g *rig) attack(hook http.HandlerFunc) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.hook = hook
 }
 
 func (g *rig) requests() []string {
@@ -151,22 +163,7 @@ func (g *rig) requests() []string {
 // archive is a tar.gz archive of files, in the folder of the name.
 func archive(t testing.TB, folder string, files map[string]string) []byte {
 	t.Helper()
-	var out bytes.Buffer
-	zw := gzip.NewWriter(&out)
-	tw := tar.NewWriter(zw)
-	var names []string
-	for n := range files {
-		names = append(names, n)
-	}
-	slices.Sort(names)
-	for _, n := range names {
-		must(t, tw.WriteHeader(&tar.Header{Name: folder + "/" + n, Mode: 0o644, Size: int64(len(files[n])), Typeflag: tar.TypeReg, ModTime: time.Now()}))
-		_, err := io.WriteString(tw, files[n])
-		must(t, err)
-	}
-	must(t, tw.Close())
-	must(t, zw.Close())
-	return out.Bytes()
+	return sourcetest.Tarball(t, folder+"/", files)
 }
 
 func metadata(name, version string) string {
@@ -277,9 +274,7 @@ func (g *rig) reconcile(name string) *sourcev1.HelmChart {
 func (g *rig) ready(name string) *sourcev1.HelmChart {
 	g.t.Helper()
 	obj := g.reconcile(name)
-	if !apimeta.IsStatusConditionTrue(obj.Status.Conditions, meta.ReadyCondition) || obj.Status.ObservedGeneration != obj.Generation {
-		g.t.Fatalf("%s is not ready: %+v", name, obj.Status)
-	}
+	sourcetest.Ready(g.t, obj)
 	return obj
 }
 
@@ -296,19 +291,9 @@ func (g *rig) fails(name, reason, text string) *sourcev1.HelmChart {
 	return obj
 }
 
-func (g *rig) told() (out []string) {
-	for len(g.recorder.Events) > 0 {
-		out = append(out, <-g.recorder.Events)
-	}
-	return out
-}
+func (g *rig) told() []string { return sourcetest.Told(g.recorder) }
 
 func (g *rig) served(path string) []byte {
 	g.t.Helper()
-	w := httptest.NewRecorder()
-	g.store.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/"+path, nil))
-	if w.Code != http.StatusOK {
-		g.t.Fatalf("GET %s answers %d", path, w.Code)
-	}
-	return w.Body.Bytes()
+	return sourcetest.Served(g.t, g.store.Handler(), path)
 }

@@ -14,6 +14,7 @@ import (
 
 // TestVerify asserts that a chart is published only with a signature by the key.
 func TestVerify(t *testing.T) {
+	t.Parallel()
 	g := newRig(t)
 	key, other := signaturetest.NewKey(t), signaturetest.NewKey(t)
 	for name, k := range map[string][]byte{"key": signaturetest.PEM(t, key), "other": signaturetest.PEM(t, other)} {

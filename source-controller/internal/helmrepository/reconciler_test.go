@@ -1,7 +1,6 @@
 package helmrepository
 
 import (
-	"encoding/pem"
 	"fmt"
 	"io"
 	"log"
@@ -14,22 +13,18 @@ import (
 	"github.com/fluxcd/pkg/apis/meta"
 	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
-	corev1 "k8s.io/api/core/v1"
-	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/record"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	sourcev1 "github.com/weirhq/weir/api/source/v1"
 	"github.com/weirhq/weir/internal/artifact"
-	"github.com/weirhq/weir/internal/events"
 	"github.com/weirhq/weir/internal/process"
 	"github.com/weirhq/weir/internal/testenv"
 	"github.com/weirhq/weir/source-controller/internal/chartindex"
 	"github.com/weirhq/weir/source-controller/internal/chartrepo"
+	"github.com/weirhq/weir/source-controller/internal/sourcetest"
 )
 
 func TestMain(m *testing.M) { testenv.Main(m) }
@@ -57,16 +52,12 @@ type rig struct {
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
-	g := &rig{t: t, c: testenv.Client(t, sourcev1.AddToScheme), ns: testenv.Namespace(t), storage: t.TempDir(), recorder: record.NewFakeRecorder(100), index: index("1.0.0")}
+	g := &rig{t: t, c: testenv.Client(t, sourcev1.AddToScheme), ns: testenv.Namespace(t), storage: t.TempDir(), index: index("1.0.0")}
 	g.front = httptest.NewUnstartedServer(http.HandlerFunc(g.answer))
 	g.front.Config.ErrorLog = log.New(io.Discard, "", 0)
 	g.front.StartTLS()
 	t.Cleanup(g.front.Close)
-	direct := func(*rest.Config, client.Options) (client.Client, error) { return g.c, nil }
-	mgr, err := ctrl.NewManager(testenv.Config(t), ctrl.Options{Scheme: g.c.Scheme(), Metrics: server.Options{BindAddress: "0"}, NewClient: direct})
-	must(t, err)
-	recorder := events.New(events.Options{Controller: "source-controller", Scheme: g.c.Scheme(), Kubernetes: g.recorder})
-	g.env = &process.Env{Name: "source-controller", FieldOwner: "source-controller", Manager: mgr, Recorder: recorder, Concurrent: 1}
+	g.env, g.recorder = sourcetest.Env(g.c)
 	g.restart(0)
 	g.secret("login", map[string]string{"username": "robot", "password": password})
 	g.secret("ca", map[string]string{"ca.crt": g.ca()})
@@ -75,9 +66,7 @@ func newRig(t *testing.T) *rig {
 
 func must(t testing.TB, err error) {
 	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
+	sourcetest.Must(t, err)
 }
 
 func index(versions ...string) string {
@@ -98,25 +87,32 @@ func (g *rig) restart(maxIndex int64) {
 }
 
 func (g *rig) answer(w http.ResponseWriter, r *http.Request) {
+	g.note(r.Method + " " + r.URL.Path)
 	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.seen = append(g.seen, r.Method+" "+r.URL.Path)
+	text, serve := g.index, g.serve
+	g.mu.Unlock()
 	if user, word, _ := r.BasicAuth(); user != "robot" || word != password {
 		http.Error(w, "who are you?", http.StatusUnauthorized)
 		return
 	}
-	if g.serve != nil {
-		g.serve(w, r)
+	if serve != nil {
+		serve(w, r)
 		return
 	}
-	etag := `"` + digest.FromString(g.index).Encoded() + `"`
+	etag := `"` + digest.FromString(text).Encoded() + `"`
 	w.Header().Set("ETag", etag)
 	if r.Header.Get("If-None-Match") == etag {
-		g.seen = append(g.seen, "304")
+		g.note("304")
 		w.WriteHeader(http.StatusNotModified)
 		return
 	}
-	_, _ = io.WriteString(w, g.index)
+	_, _ = io.WriteString(w, text)
+}
+
+func (g *rig) note(seen string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.seen = append(g.seen, seen)
 }
 
 func (g *rig) set(text string, serve http.HandlerFunc) {
@@ -133,13 +129,11 @@ func (g *rig) requests() []string {
 	return out
 }
 
-func (g *rig) ca() string {
-	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: g.front.Certificate().Raw}))
-}
+func (g *rig) ca() string { return sourcetest.Authority(g.front) }
 
 func (g *rig) secret(name string, data map[string]string) {
 	g.t.Helper()
-	must(g.t, g.c.Create(g.t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: g.ns, Name: name}, StringData: data}))
+	sourcetest.Secret(g.t, g.c, g.ns, name, data)
 }
 
 func (g *rig) create(name string, change func(*sourcev1.HelmRepositorySpec)) {
@@ -169,42 +163,25 @@ func (g *rig) reconcile(name string) *sourcev1.HelmRepository {
 func (g *rig) ready(name string) *sourcev1.HelmRepository {
 	g.t.Helper()
 	repo := g.reconcile(name)
-	if !apimeta.IsStatusConditionTrue(repo.Status.Conditions, meta.ReadyCondition) || repo.Status.ObservedGeneration != repo.Generation {
-		g.t.Fatalf("%s is not ready: %+v", name, repo.Status)
+	sourcetest.Ready(g.t, repo)
+	return repo
+}
+
+func (g *rig) fails(name, reason, text string, stalls bool) *sourcev1.HelmRepository {
+	g.t.Helper()
+	repo := g.reconcile(name)
+	sourcetest.Failed(g.t, repo, reason, []string{text}, password, g.storage)
+	if sourcetest.Stalled(repo) != stalls {
+		g.t.Errorf("stalled is %t", !stalls)
 	}
 	return repo
 }
 
-func (g *rig) fails(name, reason, text string, stalls bool) {
-	g.t.Helper()
-	repo := g.reconcile(name)
-	c := apimeta.FindStatusCondition(repo.Status.Conditions, meta.ReadyCondition)
-	if c == nil || c.Status != metav1.ConditionFalse || c.Reason != reason || !strings.Contains(c.Message, text) {
-		g.t.Fatalf("%s: Ready is %+v, want False with reason %s and %q", name, c, reason, text)
-	}
-	if apimeta.IsStatusConditionTrue(repo.Status.Conditions, meta.StalledCondition) != stalls {
-		g.t.Errorf("stalled is %t", !stalls)
-	}
-	if strings.Contains(c.Message, password) || strings.Contains(c.Message, g.storage) {
-		g.t.Errorf("the message tells too much: %s", c.Message)
-	}
-}
-
-func (g *rig) told() (out []string) {
-	for len(g.recorder.Events) > 0 {
-		out = append(out, <-g.recorder.Events)
-	}
-	return out
-}
+func (g *rig) told() []string { return sourcetest.Told(g.recorder) }
 
 func (g *rig) served(path string) string {
 	g.t.Helper()
-	w := httptest.NewRecorder()
-	g.store.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/"+path, nil))
-	if w.Code != http.StatusOK {
-		g.t.Fatalf("GET %s answers %d", path, w.Code)
-	}
-	return w.Body.String()
+	return string(sourcetest.Served(g.t, g.store.Handler(), path))
 }
 
 func TestPublish(t *testing.T) {
@@ -266,6 +243,7 @@ func TestPublish(t *testing.T) {
 }
 
 func TestFailures(t *testing.T) {
+	t.Parallel()
 	g := newRig(t)
 	g.secret("wrong", map[string]string{"username": "robot", "password": "wrong-password"})
 	g.secret("half", map[string]string{"username": "robot"})
@@ -282,8 +260,6 @@ func TestFailures(t *testing.T) {
 		"no-ca":          {change: func(s *sourcev1.HelmRepositorySpec) { s.CertSecretRef = nil }, reason: "IndexationFailed", text: "certificate"},
 		"url-password":   {change: func(s *sourcev1.HelmRepositorySpec) { s.URL = "https://u:" + password + "@host/" }, reason: "URLInvalid", text: "spec.secretRef", stalls: true},
 		"url-registry":   {change: func(s *sourcev1.HelmRepositorySpec) { s.URL = "oci://host/app" }, reason: "URLInvalid", text: `"oci"`, stalls: true},
-		"insecure":       {change: func(s *sourcev1.HelmRepositorySpec) { s.Insecure = true }, reason: "URLInvalid", text: "spec.insecure", stalls: true},
-		"provider":       {change: func(s *sourcev1.HelmRepositorySpec) { s.Provider = "aws" }, reason: "AuthenticationFailed", text: "spec.provider", stalls: true},
 		"not-found":      {serve: http.NotFound, reason: "IndexationFailed", text: "404"},
 		"busy": {serve: func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Retry-After", "7")
@@ -297,7 +273,7 @@ func TestFailures(t *testing.T) {
 		}, reason: "IndexationFailed", text: "EOF"},
 		"downgrade": {serve: func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "http://plain.test/", http.StatusFound)
-		}, reason: "URLInvalid", text: "away from TLS", stalls: true},
+		}, reason: "IndexationFailed", text: "away from TLS"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g.t = t
@@ -320,6 +296,7 @@ func endless(w http.ResponseWriter, _ *http.Request) {
 
 // TestRedirect asserts that another host gets the request, and no credentials.
 func TestRedirect(t *testing.T) {
+	t.Parallel()
 	g := newRig(t)
 	authorized := make(chan string, 10)
 	other := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -342,9 +319,29 @@ func TestRedirect(t *testing.T) {
 	}
 }
 
+// TestFieldsOfTheOtherType asserts that fields which are for registries are accepted,
+// as the wire API has it, and change nothing: neither is plain HTTP spoken, nor does an
+// identity of this program go to the server.
+func TestFieldsOfTheOtherType(t *testing.T) {
+	t.Parallel()
+	g := newRig(t)
+	for _, provider := range []string{"aws", "azure", "gcp", "generic"} {
+		g.create(provider, func(s *sourcev1.HelmRepositorySpec) { s.Insecure, s.Provider = true, provider })
+		g.ready(provider)
+		for _, seen := range g.requests() {
+			if seen != "GET /charts/index.yaml" {
+				t.Errorf("%s: it was asked %q", provider, seen)
+			}
+		}
+	}
+	g.create("no-ca", func(s *sourcev1.HelmRepositorySpec) { s.Insecure, s.CertSecretRef = true, nil })
+	g.fails("no-ca", sourcev1.IndexationFailedReason, "certificate", false)
+}
+
 // TestStatic asserts that a repository that becomes one of the type oci is left
 // alone after it was cleaned up.
 func TestStatic(t *testing.T) {
+	t.Parallel()
 	g := newRig(t)
 	g.create("app", nil)
 	repo := g.ready("app")

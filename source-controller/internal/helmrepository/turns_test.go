@@ -17,6 +17,7 @@ import (
 // TestManyPolls asserts that repositories wait for a slow server side by side, however
 // few indexes are read at once, and that a poll with nothing new writes nothing.
 func TestManyPolls(t *testing.T) {
+	t.Parallel()
 	const objects = 40
 	g := newRig(t) // one index is read at once
 	for i := range objects {

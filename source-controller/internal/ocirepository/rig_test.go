@@ -2,16 +2,12 @@ package ocirepository
 
 import (
 	"archive/tar"
-	"bytes"
-	"compress/gzip"
 	"encoding/json"
-	"encoding/pem"
-	"errors"
+	"fmt"
 	"io"
 	"log"
 	"net/http"
 	"net/http/httptest"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -19,7 +15,6 @@ import (
 
 	"github.com/fluxcd/pkg/apis/meta"
 	"github.com/google/go-containerregistry/pkg/name"
-	ggcr "github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
@@ -27,24 +22,21 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	corev1 "k8s.io/api/core/v1"
-	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/record"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/weirhq/weir/api/duration"
 	sourcev1 "github.com/weirhq/weir/api/source/v1"
 	"github.com/weirhq/weir/internal/artifact"
 	"github.com/weirhq/weir/internal/cloudlogin"
-	"github.com/weirhq/weir/internal/events"
 	"github.com/weirhq/weir/internal/loop"
 	"github.com/weirhq/weir/internal/process"
 	"github.com/weirhq/weir/internal/registry"
 	"github.com/weirhq/weir/internal/testenv"
 	"github.com/weirhq/weir/source-controller/internal/signature"
+	"github.com/weirhq/weir/source-controller/internal/sourcetest"
 )
 
 func TestMain(m *testing.M) { testenv.Main(m) }
@@ -84,8 +76,7 @@ func newRig(t *testing.T) *rig {
 	t.Helper()
 	g := &rig{
 		t: t, c: testenv.Client(t, sourcev1.AddToScheme), ns: testenv.Namespace(t), storage: t.TempDir(),
-		recorder: record.NewFakeRecorder(100),
-		handler:  ggcr.New(ggcr.Logger(log.New(io.Discard, "", 0)), ggcr.WithReferrersSupport(true)),
+		handler: sourcetest.Registry(),
 	}
 	g.back = httptest.NewServer(g.handler)
 	g.front = httptest.NewUnstartedServer(http.HandlerFunc(g.serve))
@@ -93,11 +84,7 @@ func newRig(t *testing.T) *rig {
 	g.front.StartTLS()
 	t.Cleanup(g.back.Close)
 	t.Cleanup(g.front.Close)
-	direct := func(*rest.Config, client.Options) (client.Client, error) { return g.c, nil }
-	mgr, err := ctrl.NewManager(testenv.Config(t), ctrl.Options{Scheme: g.c.Scheme(), Metrics: server.Options{BindAddress: "0"}, NewClient: direct})
-	must(t, err)
-	recorder := events.New(events.Options{Controller: "source-controller", Scheme: g.c.Scheme(), Kubernetes: g.recorder})
-	g.env = &process.Env{Name: "source-controller", FieldOwner: "source-controller", Manager: mgr, Recorder: recorder, Concurrent: 1}
+	g.env, g.recorder = sourcetest.Env(g.c)
 	g.restart()
 	g.secret("login", corev1.DockerConfigJsonKey, g.login(password))
 	g.secret("ca", "ca.crt", g.ca())
@@ -106,9 +93,7 @@ func newRig(t *testing.T) *rig {
 
 func must(t testing.TB, err error) {
 	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
+	sourcetest.Must(t, err)
 }
 
 // restart is a new process over the same storage.
@@ -162,9 +147,7 @@ func (g *rig) requests() []string {
 
 func (g *rig) host() string { return strings.TrimPrefix(g.front.URL, "https://") }
 
-func (g *rig) ca() []byte {
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: g.front.Certificate().Raw})
-}
+func (g *rig) ca() []byte { return []byte(sourcetest.Authority(g.front)) }
 
 // login is a Docker configuration for the registry.
 func (g *rig) login(word string) []byte {
@@ -175,44 +158,22 @@ func (g *rig) login(word string) []byte {
 
 func (g *rig) secret(name string, pairs ...any) {
 	g.t.Helper()
-	s := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: g.ns, Name: name}, Data: map[string][]byte{}}
+	data := map[string]string{}
 	for i := 0; i < len(pairs); i += 2 {
-		switch v := pairs[i+1].(type) {
-		case []byte:
-			s.Data[pairs[i].(string)] = v
-		case string:
-			s.Data[pairs[i].(string)] = []byte(v)
-		}
+		data[pairs[i].(string)] = fmt.Sprintf("%s", pairs[i+1])
 	}
-	must(g.t, g.c.Create(g.t.Context(), s))
+	sourcetest.Secret(g.t, g.c, g.ns, name, data)
 }
 
 // tarball is a tar.gz archive of the given files.
 func tarball(t testing.TB, files map[string]string) []byte {
 	t.Helper()
-	var names []string
-	for name := range files {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return archive(t, func(tw *tar.Writer) {
-		for _, name := range names {
-			must(t, tw.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644, Size: int64(len(files[name])), ModTime: time.Now()}))
-			_, err := io.WriteString(tw, files[name])
-			must(t, err)
-		}
-	})
+	return sourcetest.Tarball(t, "", files)
 }
 
 func archive(t testing.TB, write func(*tar.Writer)) []byte {
 	t.Helper()
-	var out bytes.Buffer
-	zw := gzip.NewWriter(&out)
-	tw := tar.NewWriter(zw)
-	write(tw)
-	must(t, tw.Close())
-	must(t, zw.Close())
-	return out.Bytes()
+	return sourcetest.Archive(t, write)
 }
 
 // image is an artifact with the given layers.
@@ -290,10 +251,7 @@ func (g *rig) reconcile(name string) *sourcev1.OCIRepository {
 func (g *rig) ready(name string) *sourcev1.OCIRepository {
 	g.t.Helper()
 	repo := g.reconcile(name)
-	c := apimeta.FindStatusCondition(repo.Status.Conditions, meta.ReadyCondition)
-	if c == nil || c.Status != metav1.ConditionTrue || repo.Status.ObservedGeneration != repo.Generation {
-		g.t.Fatalf("%s is not ready: %+v", name, repo.Status)
-	}
+	sourcetest.Ready(g.t, repo)
 	return repo
 }
 
@@ -302,67 +260,25 @@ func (g *rig) ready(name string) *sourcev1.OCIRepository {
 func (g *rig) fails(name, reason string, texts ...string) *sourcev1.OCIRepository {
 	g.t.Helper()
 	repo := g.reconcile(name)
-	c := apimeta.FindStatusCondition(repo.Status.Conditions, meta.ReadyCondition)
-	if c == nil || c.Status != metav1.ConditionFalse || c.Reason != reason {
-		g.t.Fatalf("%s: Ready is %+v, want False with reason %s", name, c, reason)
-	}
-	for _, text := range texts {
-		if !strings.Contains(c.Message, text) {
-			g.t.Errorf("the message %q does not name %q", c.Message, text)
-		}
-	}
-	if strings.Contains(c.Message, g.storage) || strings.Contains(c.Message, password) {
-		g.t.Errorf("the message tells too much: %s", c.Message)
-	}
+	sourcetest.Failed(g.t, repo, reason, texts, g.storage, password)
 	return repo
 }
 
-func stalled(repo *sourcev1.OCIRepository) bool {
-	return apimeta.IsStatusConditionTrue(repo.Status.Conditions, meta.StalledCondition)
-}
+func stalled(repo *sourcev1.OCIRepository) bool { return sourcetest.Stalled(repo) }
 
 // told returns the events since the last call, as "<type> <reason> <message> …".
-func (g *rig) told() []string {
-	var out []string
-	for {
-		select {
-		case e := <-g.recorder.Events:
-			out = append(out, e)
-		default:
-			return out
-		}
-	}
-}
+func (g *rig) told() []string { return sourcetest.Told(g.recorder) }
 
 // served downloads a path of the file server.
 func (g *rig) served(path string) []byte {
 	g.t.Helper()
-	w := httptest.NewRecorder()
-	g.o.Store.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/"+path, nil))
-	if w.Code != http.StatusOK {
-		g.t.Fatalf("GET %s answers %d", path, w.Code)
-	}
-	return w.Body.Bytes()
+	return sourcetest.Served(g.t, g.o.Store.Handler(), path)
 }
 
 // content returns the files of an artifact.
 func (g *rig) content(a *meta.Artifact) map[string]string {
 	g.t.Helper()
-	zr, err := gzip.NewReader(bytes.NewReader(g.served(a.Path)))
-	must(g.t, err)
-	out := map[string]string{}
-	for tr := tar.NewReader(zr); ; {
-		h, err := tr.Next()
-		if errors.Is(err, io.EOF) {
-			return out
-		}
-		must(g.t, err)
-		data, err := io.ReadAll(tr)
-		must(g.t, err)
-		if h.Typeflag != tar.TypeDir {
-			out[h.Name] = string(data)
-		}
-	}
+	return sourcetest.Files(g.t, g.served(a.Path))
 }
 
 // pushIndex puts an index of an image for linux/arm64 and one for linux/amd64 into

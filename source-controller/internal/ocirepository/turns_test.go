@@ -12,6 +12,7 @@ import (
 // TestManyLooksFewPulls asserts that objects wait for the registry side by side and
 // are pulled one after the other.
 func TestManyLooksFewPulls(t *testing.T) {
+	t.Parallel()
 	const objects = 6
 	g := newRig(t)
 	var looking sync.WaitGroup // until all objects look at once

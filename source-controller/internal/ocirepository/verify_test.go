@@ -38,6 +38,7 @@ func (g *rig) condition(repo *sourcev1.OCIRepository, status metav1.ConditionSta
 }
 
 func TestVerify(t *testing.T) {
+	t.Parallel()
 	g := newRig(t)
 	key := st.NewKey(t)
 	g.secret("keys", "cosign.pub", st.PEM(t, key))
@@ -82,6 +83,7 @@ func TestVerify(t *testing.T) {
 // verification was asked for is verified too, also when the tag was away from it
 // in the meantime.
 func TestVerifyWhatIsThere(t *testing.T) {
+	t.Parallel()
 	g := newRig(t)
 	key := st.NewKey(t)
 	g.secret("keys", "cosign.pub", st.PEM(t, key))
@@ -103,6 +105,7 @@ func TestVerifyWhatIsThere(t *testing.T) {
 }
 
 func TestVerifyKeyless(t *testing.T) {
+	t.Parallel()
 	g := newRig(t)
 	sigstore := st.NewSigstore(t)
 	g.secret("root", "trusted_root.json", sigstore.TrustedRoot(t, st.Root{}))
@@ -118,6 +121,7 @@ func TestVerifyKeyless(t *testing.T) {
 }
 
 func TestVerifyNotation(t *testing.T) {
+	t.Parallel()
 	g := newRig(t)
 	notary := st.NewNotary()
 	g.secret("policy", "trustpolicy.json", st.Policy("strict", "*"), "root.crt", notary.Root())
@@ -135,6 +139,7 @@ func TestVerifyNotation(t *testing.T) {
 }
 
 func TestVerifySpec(t *testing.T) {
+	t.Parallel()
 	g := newRig(t)
 	g.files("app", "latest", map[string]string{"a": "a"})
 	g.secret("empty")

@@ -1,0 +1,46 @@
+package gitrepository
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"testing"
+
+	"github.com/weirhq/weir/internal/gitserver"
+	"github.com/weirhq/weir/source-controller/internal/sourcetest"
+)
+
+// TestPromises holds the kind to what all kinds promise.
+func TestPromises(t *testing.T) {
+	for name, promise := range map[string]func(sourcetest.Promise){
+		"writes": sourcetest.Promise.CountWrites, "tampering": sourcetest.Promise.TellTampering, "suspended": sourcetest.Promise.LoseWhileSuspended,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := newRig(t, gitserver.Options{})
+			g.init("app", map[string]string{"a.yaml": "1"})
+			g.create("app", nil)
+			asked := int64(0)
+			promise(sourcetest.Promise{
+				T: t, C: g.c, Resource: "gitrepositories", Storage: g.storage,
+				Reconcile: func() sourcetest.Source { return g.reconcile("app") },
+				Change:    func(n int) { g.commit("app", "change", map[string]string{"a.yaml": fmt.Sprint("n: ", n)}) },
+				Break: func(broken bool) {
+					from, to := g.git.Dir("app"), g.git.Dir("gone")
+					if !broken {
+						from, to = to, from
+					}
+					sourcetest.Must(t, os.Rename(from, to))
+				},
+				Asked: func() int {
+					before := asked
+					asked = g.git.Requests()
+					return int(asked - before)
+				},
+				Told:    g.told,
+				Restart: g.restart,
+				Files:   func() http.Handler { return g.o.Store.Handler() },
+			})
+		})
+	}
+}

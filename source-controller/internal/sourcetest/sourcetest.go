@@ -1,0 +1,221 @@
+// Package sourcetest is what the tests of all kinds of sources share: a reconciler
+// that is called by hand on a real API server, archives, a registry, and servers that
+// mean harm.
+package sourcetest
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/fluxcd/pkg/apis/meta"
+	"github.com/go-logr/logr/funcr"
+	ggcr "github.com/google/go-containerregistry/pkg/registry"
+	corev1 "k8s.io/api/core/v1"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/record"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/weirhq/weir/internal/events"
+	"github.com/weirhq/weir/internal/process"
+	"github.com/weirhq/weir/internal/testenv"
+)
+
+// Must ends the test if err is not nil.
+func Must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// The logs of a reconciler are of no interest, but for its panics.
+var logPanics = sync.OnceFunc(func() {
+	ctrl.SetLogger(funcr.New(func(_, line string) {
+		if strings.Contains(line, "panic in a ") {
+			fmt.Fprintln(os.Stderr, strings.ReplaceAll(line, `\n`, "\n"))
+		}
+	}, funcr.Options{}))
+})
+
+// Env returns what a reconciler runs in that the test calls itself, with c as its
+// client, and where its events arrive.
+func Env(c client.Client) (*process.Env, *record.FakeRecorder) {
+	logPanics()
+	told := record.NewFakeRecorder(1000)
+	recorder := events.New(events.Options{Controller: "source-controller", Scheme: c.Scheme(), Kubernetes: told})
+	return &process.Env{Name: "source-controller", FieldOwner: "source-controller", Manager: testenv.Direct(c), Recorder: recorder, Concurrent: 1}, told
+}
+
+// Told returns the events since the last call, as "<type> <reason> <message> …".
+func Told(r *record.FakeRecorder) (out []string) {
+	for {
+		select {
+		case e := <-r.Events:
+			out = append(out, e)
+		default:
+			return out
+		}
+	}
+}
+
+// Object is a source, as far as the tests look at it.
+type Object interface {
+	client.Object
+	GetConditions() []metav1.Condition
+	GetObservedGeneration() int64
+}
+
+// Ready ends the test unless obj is ready, in its present generation.
+func Ready(t testing.TB, obj Object) {
+	t.Helper()
+	c := apimeta.FindStatusCondition(obj.GetConditions(), meta.ReadyCondition)
+	if c == nil || c.Status != metav1.ConditionTrue || obj.GetObservedGeneration() != obj.GetGeneration() {
+		t.Fatalf("%s is not ready: %+v", obj.GetName(), obj.GetConditions())
+	}
+}
+
+// Failed ends the test unless Ready is False for the reason, and asserts that the
+// message has all the texts in it, and nothing of what is secret.
+func Failed(t testing.TB, obj Object, reason string, texts []string, secret ...string) {
+	t.Helper()
+	c := apimeta.FindStatusCondition(obj.GetConditions(), meta.ReadyCondition)
+	if c == nil || c.Status != metav1.ConditionFalse || c.Reason != reason {
+		t.Fatalf("%s: Ready is %+v, want False with reason %s", obj.GetName(), c, reason)
+	}
+	for _, text := range texts {
+		if !strings.Contains(c.Message, text) {
+			t.Errorf("the message %q does not name %q", c.Message, text)
+		}
+	}
+	for _, word := range secret {
+		if strings.Contains(c.Message, word) {
+			t.Errorf("the message tells too much: %s", c.Message)
+		}
+	}
+}
+
+// Stalled tells whether only an edit helps obj.
+func Stalled(obj Object) bool {
+	return apimeta.IsStatusConditionTrue(obj.GetConditions(), meta.StalledCondition)
+}
+
+// Served downloads a path of a file server.
+func Served(t testing.TB, h http.Handler, path string) []byte {
+	t.Helper()
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/"+path, nil))
+	if w.Code != http.StatusOK {
+		t.Fatalf("GET %s answers %d", path, w.Code)
+	}
+	return w.Body.Bytes()
+}
+
+// Gone asserts that a file server has nothing at path.
+func Gone(t testing.TB, h http.Handler, path string) {
+	t.Helper()
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/"+path, nil))
+	if w.Code != http.StatusNotFound {
+		t.Errorf("GET %s answers %d", path, w.Code)
+	}
+}
+
+// Files returns what is in a tar.gz archive, but for folders.
+func Files(t testing.TB, archive []byte) map[string]string {
+	t.Helper()
+	zr, err := gzip.NewReader(bytes.NewReader(archive))
+	Must(t, err)
+	out := map[string]string{}
+	for tr := tar.NewReader(zr); ; {
+		h, err := tr.Next()
+		if errors.Is(err, io.EOF) {
+			return out
+		}
+		Must(t, err)
+		data, err := io.ReadAll(tr)
+		Must(t, err)
+		if h.Typeflag != tar.TypeDir {
+			out[h.Name] = string(data)
+		}
+	}
+}
+
+// Archive is a tar.gz archive of what write writes.
+func Archive(t testing.TB, write func(*tar.Writer)) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	zw := gzip.NewWriter(&out)
+	tw := tar.NewWriter(zw)
+	write(tw)
+	Must(t, tw.Close())
+	Must(t, zw.Close())
+	return out.Bytes()
+}
+
+// Tarball is a tar.gz archive of files, whose names get the prefix.
+func Tarball(t testing.TB, prefix string, files map[string]string) []byte {
+	t.Helper()
+	return Archive(t, func(tw *tar.Writer) {
+		for _, name := range slices.Sorted(maps.Keys(files)) {
+			Must(t, tw.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: prefix + name, Mode: 0o644, Size: int64(len(files[name])), ModTime: time.Now()}))
+			_, err := io.WriteString(tw, files[name])
+			Must(t, err)
+		}
+	})
+}
+
+// Authority is the certificate that a server is known by, as PEM.
+func Authority(s *httptest.Server) string {
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}))
+}
+
+// Secret makes a Secret.
+func Secret(t testing.TB, c client.Client, namespace, name string, data map[string]string) {
+	t.Helper()
+	Must(t, c.Create(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, StringData: data}))
+}
+
+// Registry is a registry without authentication.
+func Registry() http.Handler {
+	return ggcr.New(ggcr.Logger(log.New(io.Discard, "", 0)), ggcr.WithReferrersSupport(true))
+}
+
+// Requests returns what fn asked of the API server that is about the namespace, as
+// "<verb> <resource>" or "<verb> <resource>/<subresource>", in order.
+func Requests(t testing.TB, namespace string, fn func()) (out []string) {
+	t.Helper()
+	before := len(testenv.Audit(t))
+	fn()
+	for _, e := range testenv.Audit(t)[before:] {
+		if e.Namespace == namespace && e.User != "system:serviceaccount:kube-system:namespace-controller" {
+			out = append(out, strings.TrimSuffix(e.Verb+" "+e.Resource+"/"+e.Subresource, "/"))
+		}
+	}
+	return out
+}
+
+// Writes returns of Requests those that change something.
+func Writes(t testing.TB, namespace string, fn func()) []string {
+	t.Helper()
+	return slices.DeleteFunc(Requests(t, namespace, fn), func(asked string) bool {
+		verb, _, _ := strings.Cut(asked, " ")
+		return verb == "get" || verb == "list" || verb == "watch"
+	})
+}
