@@ -85,21 +85,30 @@ func TestHostileServer(t *testing.T) {
 	g.offer("app@1.0.0")
 	repo := &sourcev1.HelmRepository{}
 	must(t, g.c.Get(t.Context(), client.ObjectKey{Namespace: g.ns, Name: "web"}, repo))
-	soon, later := duration.New(300*time.Millisecond), duration.New(time.Minute)
-	repo.Spec.Timeout = &soon
-	must(t, g.c.Update(t.Context(), repo))
-	for name, a := range sourcetest.Attacks() {
-		t.Run(name, func(t *testing.T) {
-			g.t = t
-			g.attack(a.HandlerFunc)
-			g.create(name, "HelmRepository", "web", "app", nil)
-			sourcetest.Attacked(t, g.reconcile(name), a, g.storage, sourcev1.ChartPullErrorReason)
-		})
+	patient := func(d time.Duration) {
+		limit := duration.New(d)
+		repo.Spec.Timeout = &limit
+		must(t, g.c.Update(t.Context(), repo))
+	}
+	for _, slow := range []bool{false, true} {
+		if slow {
+			patient(500 * time.Millisecond)
+		}
+		for name, a := range sourcetest.Attacks() {
+			if a.Slow != slow {
+				continue
+			}
+			t.Run(name, func(t *testing.T) {
+				g.t = t
+				g.attack(a.HandlerFunc)
+				g.create(name, "HelmRepository", "web", "app", nil)
+				sourcetest.Attacked(t, g.reconcile(name), a, g.storage, sourcev1.ChartPullErrorReason)
+			})
+		}
 	}
 	g.t = t
 	g.attack(nil)
-	repo.Spec.Timeout = &later
-	must(t, g.c.Update(t.Context(), repo))
+	patient(time.Minute)
 	g.create("after", "HelmRepository", "web", "app", nil)
 	g.ready("after")
 }
