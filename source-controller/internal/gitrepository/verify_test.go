@@ -174,3 +174,46 @@ func TestVerifyTag(t *testing.T) {
 	follow("light", "light", sourcev1.ModeGitTag)
 	g.fails("light", sourcev1.InvalidGitObjectReason, "annotated")
 }
+
+// Both signatures have to be good: of a tag and its commit, each bad one is refused.
+func TestVerifyTagAndHEAD(t *testing.T) {
+	g := newRig(t, gitserver.Options{})
+	anna, other := newSigner(t), newSigner(t)
+	g.keys(anna)
+	unsigned := signer{}
+	for name, c := range map[string]struct {
+		head, tag    signer
+		reason, text string
+	}{
+		"good":              {anna, anna, meta.SucceededReason, ""},
+		"strange-head":      {other, anna, sourcev1.InvalidCommitSignatureReason, "not trusted"},
+		"unsigned-head":     {unsigned, anna, sourcev1.InvalidCommitSignatureReason, "not signed"},
+		"strange-tag":       {anna, other, sourcev1.InvalidTagSignatureReason, "not trusted"},
+		"unsigned-tag":      {anna, unsigned, sourcev1.InvalidTagSignatureReason, "not signed"},
+		"both-strange":      {other, other, sourcev1.InvalidTagSignatureReason, "not trusted"},
+		"neither-is-signed": {unsigned, unsigned, sourcev1.InvalidTagSignatureReason, "not signed"},
+	} {
+		g.init(name, map[string]string{"a.yaml": name})
+		if c.head != unsigned {
+			g.sign(name, c.head, "a commit")
+		}
+		if c.tag != unsigned {
+			g.signTag(name, c.tag, "v1.0.0")
+		} else if err := g.git.Tag(name, "v1.0.0", "refs/heads/main", "a release"); err != nil {
+			t.Fatal(err)
+		}
+		g.create(name, func(r *sourcev1.GitRepository) {
+			verifying(sourcev1.ModeGitTagAndHEAD)(r)
+			r.Spec.Reference = &sourcev1.GitRepositoryRef{Tag: "v1.0.0"}
+		})
+		if c.reason == meta.SucceededReason {
+			if m := g.ready(name).Status.SourceVerificationMode; m == nil || *m != sourcev1.ModeGitTagAndHEAD {
+				t.Errorf("%s: the mode is %v", name, m)
+			}
+			continue
+		}
+		if repo := g.fails(name, c.reason, c.text); repo.Status.Artifact != nil {
+			t.Errorf("%s: published is %+v", name, repo.Status.Artifact)
+		}
+	}
+}
