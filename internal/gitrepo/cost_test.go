@@ -63,6 +63,7 @@ func large(t testing.TB, nFiles, size, nRefs int) *gitserver.Server {
 }
 
 func TestCostFollowsTheChange(t *testing.T) {
+	t.Parallel()
 	s := large(t, 2000, 4000, 2000)
 	r := open(t, pool(t, Options{}), s.URL(name), Auth{})
 	spent := func(fn func()) int64 {
@@ -90,6 +91,7 @@ func TestCostFollowsTheChange(t *testing.T) {
 }
 
 func TestOldServersCostTheChangeToo(t *testing.T) {
+	t.Parallel()
 	s, err := gitserver.Start(gitserver.Options{V0: true})
 	must(t, err)
 	t.Cleanup(func() { s.Close() })
@@ -110,6 +112,7 @@ func TestOldServersCostTheChangeToo(t *testing.T) {
 }
 
 func TestCommitThatIsNoTipOfAnOldServer(t *testing.T) {
+	t.Parallel()
 	s := serve(t, gitserver.Options{V0: true, TipsOnly: true})
 	first, err := s.Head(name, "main")
 	must(t, err)
@@ -135,6 +138,7 @@ func TestCommitThatIsNoTipOfAnOldServer(t *testing.T) {
 }
 
 func TestManyIncrementsRepackWhileRead(t *testing.T) {
+	t.Parallel()
 	s := serve(t, gitserver.Options{})
 	o := Options{Dir: t.TempDir(), repackAfter: 5}
 	r := open(t, pool(t, o), s.URL(name), Auth{})
@@ -142,7 +146,7 @@ func TestManyIncrementsRepackWhileRead(t *testing.T) {
 	fetch(t, r, base)
 	var readers sync.WaitGroup
 	stop := make(chan struct{})
-	for range 3 {
+	for range 2 {
 		readers.Go(func() {
 			for {
 				select {
@@ -182,6 +186,7 @@ func TestManyIncrementsRepackWhileRead(t *testing.T) {
 }
 
 func TestBounds(t *testing.T) {
+	t.Parallel()
 	s := large(t, 50, 20_000, 1)
 	cases := map[string]Options{
 		"pack":   {MaxPackBytes: 10_000},
@@ -213,6 +218,7 @@ func TestBounds(t *testing.T) {
 }
 
 func TestRedirects(t *testing.T) {
+	t.Parallel()
 	real := serve(t, gitserver.Options{})
 	var stolen []string
 	thief := serve(t, gitserver.Options{Middleware: func(next http.Handler) http.Handler {

@@ -47,6 +47,7 @@ func TestRestartAndHeal(t *testing.T) {
 	}
 	for title, c := range cases {
 		t.Run(title, func(t *testing.T) {
+			t.Parallel()
 			s := serve(t, gitserver.Options{})
 			o := Options{Dir: t.TempDir()}
 			p := pool(t, o)

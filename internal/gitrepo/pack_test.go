@@ -40,6 +40,7 @@ func noise(n int) []byte {
 // read as it was hashed: with long chains of deltas, with large files that are deltas of
 // each other, and with deltas by offset and by reference.
 func TestPacksAsGitHasThem(t *testing.T) {
+	t.Parallel()
 	s := serve(t, gitserver.Options{})
 	text, all := manifest(rand.New(rand.NewSource(1)), 3000), map[string]string{}
 	for i := range 100 {
@@ -98,6 +99,7 @@ func TestPacksAsGitHasThem(t *testing.T) {
 
 // Large objects on the way to others lie in a file, of bounded size.
 func TestDeltasOfLargeDeltas(t *testing.T) {
+	t.Parallel()
 	first := noise(maxInMemory + 1000)
 	pack, last, size := raw(plumbing.BlobObject, uint64(len(first)), nil, first), 0, len(first)
 	const deep = 9

@@ -111,6 +111,7 @@ func socks(c net.Conn, n *atomic.Int64) {
 }
 
 func TestThroughProxies(t *testing.T) {
+	t.Parallel()
 	key, authorized, err := gitserver.NewIdentity("")
 	must(t, err)
 	s := serve(t, gitserver.Options{SSH: true, AuthorizedKeys: [][]byte{authorized}})
@@ -144,6 +145,7 @@ func TestThroughProxies(t *testing.T) {
 
 // A proxy that lies or hangs ends in an error in time.
 func TestHostileProxies(t *testing.T) {
+	t.Parallel()
 	key, _, err := gitserver.NewIdentity("")
 	must(t, err)
 	known := []byte("git.test ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl\n")

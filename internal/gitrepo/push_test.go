@@ -14,6 +14,7 @@ import (
 )
 
 func TestPushOverEveryTransport(t *testing.T) {
+	t.Parallel()
 	who := Signature{Name: "Weir", Email: "weir@example.com", When: time.Unix(1700000000, 0).UTC()}
 	for title, w := range ways(t) {
 		t.Run(title, func(t *testing.T) {
@@ -50,6 +51,7 @@ func TestPushOverEveryTransport(t *testing.T) {
 }
 
 func TestPushRaces(t *testing.T) {
+	t.Parallel()
 	s := serve(t, gitserver.Options{})
 	p := pool(t, Options{})
 	r := open(t, p, s.URL(name), Auth{})
@@ -97,6 +99,7 @@ func TestRefusal(t *testing.T) {
 }
 
 func TestPushRejected(t *testing.T) {
+	t.Parallel()
 	s := serve(t, gitserver.Options{})
 	must(t, s.Hook(name, "pre-receive", "#!/bin/sh\necho main is protected, open a merge request >&2\nexit 1\n"))
 	r := open(t, pool(t, Options{}), s.URL(name), Auth{})
@@ -110,6 +113,7 @@ func TestPushRejected(t *testing.T) {
 }
 
 func TestPushOptionsAndRefspecs(t *testing.T) {
+	t.Parallel()
 	s := serve(t, gitserver.Options{})
 	must(t, s.Hook(name, "pre-receive", "#!/bin/sh\nenv | grep ^GIT_PUSH_OPTION_ > options\n"))
 	r := open(t, pool(t, Options{}), s.URL(name), Auth{})

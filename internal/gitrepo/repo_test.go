@@ -204,6 +204,7 @@ func commit(t testing.TB, s *gitserver.Server, branch string, files map[string]s
 }
 
 func TestRefsOverEveryTransport(t *testing.T) {
+	t.Parallel()
 	for title, w := range ways(t) {
 		t.Run(title, func(t *testing.T) {
 			s, r := w.start(t)
@@ -309,6 +310,7 @@ func TestCredentialsRefused(t *testing.T) {
 }
 
 func TestBranchMovesAsItLikes(t *testing.T) {
+	t.Parallel()
 	s := serve(t, gitserver.Options{})
 	r := open(t, pool(t, Options{}), s.URL(name), Auth{})
 	first := poll(t, r, Ref{Branch: "main"})
