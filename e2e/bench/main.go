@@ -4,6 +4,7 @@
 //	make bench                      # N = 100 Kustomizations of M = 10 ConfigMaps
 //	make bench BENCH="-n 200 -idle 60s"
 //	make bench BENCH="-large 5000"          # one Kustomization of 1250, 2500 and 5000 objects
+//	make bench BENCH="-sources 1000"        # as many GitRepositories on a server that is far away
 //
 // Seconds move with the machine; requests do not. "requests" are those of the
 // four controllers, as their clients count them; "all req." is what the API
@@ -30,6 +31,8 @@ func main() {
 	flag.IntVar(&o.one, "one", 100, "how many ConfigMaps the single Kustomization has")
 	flag.IntVar(&o.chain, "chain", 10, "how long the chain of dependencies is")
 	flag.IntVar(&o.large, "large", 0, "how many ConfigMaps a single large Kustomization has; measures only that, at a quarter, half and all of them")
+	flag.IntVar(&o.sources, "sources", 0, "how many GitRepositories on a server that takes 200 ms for each answer; measures only that")
+	flag.DurationVar(&o.interval, "interval", time.Minute, "the interval of those")
 	flag.DurationVar(&o.idle, "idle", time.Minute, "how long to watch the cluster at rest")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -43,7 +46,8 @@ func main() {
 type options struct {
 	binDir, crds     string
 	n, m, one, chain int
-	large            int
+	large, sources   int
+	interval         time.Duration
 	idle             time.Duration
 }
 
@@ -71,6 +75,9 @@ func bench(ctx context.Context, o options) error {
 	}
 	if o.large > 0 {
 		jobs = []func(context.Context) error{l.largeOnes}
+	}
+	if o.sources > 0 {
+		jobs = []func(context.Context) error{l.manySources}
 	}
 	for _, job := range jobs {
 		if err := job(ctx); err != nil {
