@@ -203,6 +203,31 @@ func commit(t testing.TB, s *gitserver.Server, branch string, files map[string]s
 	return h
 }
 
+// inGit is what git says of a commit.
+type inGit struct {
+	tree  string
+	files map[string]string
+}
+
+func asGitSays(t *testing.T, s *gitserver.Server, hash string, known map[string]inGit) inGit {
+	t.Helper()
+	if c, ok := known[hash]; ok {
+		return c
+	}
+	tree, err := s.Git(name, "rev-parse", hash+"^{tree}")
+	must(t, err)
+	c := inGit{tree, map[string]string{}}
+	list, err := s.Git(name, "ls-tree", "-r", "--name-only", hash)
+	must(t, err)
+	for p := range strings.Lines(list) {
+		p = strings.TrimSpace(p)
+		c.files[p], err = s.Git(name, "cat-file", "blob", hash+":"+p)
+		must(t, err)
+	}
+	known[hash] = c
+	return c
+}
+
 func TestRefsOverEveryTransport(t *testing.T) {
 	t.Parallel()
 	for title, w := range ways(t) {
@@ -235,29 +260,21 @@ func TestRefsOverEveryTransport(t *testing.T) {
 				"all":            {Ref{Commit: first, Name: "refs/pull/1/head", SemVer: "1.x", Tag: "v2.0.0", Branch: "main"}, "main@sha1:" + first},
 				"branch, commit": {Ref{Commit: first, Branch: "main"}, "main@sha1:" + first},
 			}
+			known := map[string]inGit{}
 			for title, c := range cases {
 				rev := poll(t, r, c.ref)
 				if rev.String() != c.want {
 					t.Errorf("%s: %s, want %s", title, rev, c.want)
 				}
-				want := map[string]string{}
-				tree, err := s.Git(name, "rev-parse", rev.Hash+"^{tree}")
-				must(t, err)
-				if got := fetch(t, r, rev); got.Tree != tree || got.Author.Name != gitserver.AuthorName {
-					t.Errorf("%s: fetched %+v, want tree %s", title, got, tree)
-				}
-				list, err := s.Git(name, "ls-tree", "-r", "--name-only", rev.Hash)
-				must(t, err)
-				for p := range strings.Lines(list) {
-					p = strings.TrimSpace(p)
-					want[p], err = s.Git(name, "cat-file", "blob", rev.Hash+":"+p)
-					must(t, err)
+				want := asGitSays(t, s, rev.Hash, known)
+				if got := fetch(t, r, rev); got.Tree != want.tree || got.Author.Name != gitserver.AuthorName {
+					t.Errorf("%s: fetched %+v, want tree %s", title, got, want.tree)
 				}
 				got := files(t, r, rev.Hash)
 				for p := range got {
 					got[p] = strings.TrimSpace(got[p])
 				}
-				if diff := cmp.Diff(want, got); diff != "" {
+				if diff := cmp.Diff(want.files, got); diff != "" {
 					t.Errorf("%s: files (-want +got):\n%s", title, diff)
 				}
 			}

@@ -170,11 +170,11 @@ func TestFailures(t *testing.T) {
 		}, meta.FeatureGateDisabledReason, []string{"ObjectLevelWorkloadIdentity"}, true},
 		"cloud": {func(s *sourcev1.GitRepositorySpec) { s.Provider = "aws" }, sourcev1.InvalidProviderConfigurationReason, []string{"AWS CodeCommit"}, true},
 	}
+	const object = "app"
+	g.create(object, func(r *sourcev1.GitRepository) { r.Spec.SecretRef = use("right") })
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			g.t = t
-			object := strings.NewReplacer(" ", "-", ",", "").Replace(name)
-			g.create(object, func(r *sourcev1.GitRepository) { r.Spec.URL, r.Spec.SecretRef = g.git.URL("app"), use("right") })
 			good := g.ready(object)
 			g.update(object, func(r *sourcev1.GitRepository) { tt.change(&r.Spec) })
 			g.told()
