@@ -568,12 +568,30 @@ func TestHostilityLater(t *testing.T) {
 	}
 }
 
+// readsAsHashed reads every object of a mirror.
+func readsAsHashed(t *testing.T, m *mirror) {
+	t.Helper()
+	s, err := m.store()
+	must(t, err)
+	defer s.Close()
+	for _, p := range s.packs {
+		objects, err := p.index.all()
+		must(t, err)
+		for _, o := range objects {
+			if read, err := s.whole(o.hash); err != nil || read.Hash() != o.hash {
+				t.Errorf("object %s is read as %v (%v)", o.hash, read, err)
+			}
+		}
+	}
+}
+
 func FuzzPack(f *testing.F) {
 	good := &malicious{}
 	good.good()
 	f.Add(good.pack)
 	f.Add(deltaChain(64, 1<<16))
 	f.Add(lyingDelta())
+	f.Add(deltasDeep(5))
 	f.Add(seal(1, raw(plumbing.BlobObject, 1<<60, nil, []byte("a"))))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if len(data) > 12 { // what comes after the checksum is of more interest than the checksum
@@ -582,7 +600,9 @@ func FuzzPack(f *testing.F) {
 		}
 		m := newMirror(t.TempDir())
 		must(t, m.ensure(t.Context()))
-		_ = m.ingest(t.Context(), bytes.NewReader(data), limits{pack: 1 << 20, object: 1 << 20, heavy: make(chan struct{}, 1)})
+		if m.ingest(t.Context(), bytes.NewReader(data), limits{pack: 1 << 20, object: 1 << 20, heavy: make(chan struct{}, 1)}) == nil {
+			readsAsHashed(t, m)
+		}
 		if left, _ := os.ReadDir(m.tempDir()); len(left) > 0 {
 			t.Errorf("%d temporary files stay", len(left))
 		}
