@@ -39,6 +39,7 @@ type task struct {
 	fresh      bool                          // it does not exist yet
 	live       *metav1.PartialObjectMetadata // as it is in the cluster, when that was read
 	pending    bool                          // an apply is due
+	first      bool                          // that apply stands for a dry run, too
 	version    string                        // of the object when its ignored fields were read
 	generation int64                         // and its generation
 	going      bool                          // the answer says that the object is being deleted
@@ -47,7 +48,12 @@ type task struct {
 }
 
 // fail returns an error about the task's object.
-func (t *task) fail(op string, err error) error { return &ObjectError{Ref: t.ref, Op: op, Err: err} }
+func (t *task) fail(op string, err error) error {
+	if t.first {
+		op = "dry run" // which is what the first apply is for the others
+	}
+	return &ObjectError{Ref: t.ref, Op: op, Err: err}
+}
 
 // Apply makes the cluster's objects those of the Set, as the package comment
 // describes. Before anything of a stage is written, record is called with all
@@ -70,13 +76,19 @@ func (a *Applier) Apply(ctx context.Context, set Set, record func([]Ref) error) 
 		if len(tasks) == 0 && len(errs) == 0 {
 			continue
 		}
+		first := a.first(tasks, set)
 		if len(errs) == 0 || set.ContinueOnError {
-			errs = append(errs, a.each(ctx, tasks, a.check)...)
+			errs = append(errs, a.checkAll(ctx, tasks, first)...)
 		}
 		if errs = a.goOn(ctx, set, errs, &refused); len(errs) > 0 {
 			return result, stopped(ctx, errs)
 		}
 		tasks = slices.DeleteFunc(tasks, func(t *task) bool { return t.refused })
+		if first != nil {
+			if err := a.writeFirst(ctx, first, done, record); err != nil {
+				return result, stopped(ctx, []error{err})
+			}
+		}
 		for _, t := range tasks {
 			done = append(done, t.ref)
 		}
@@ -148,14 +160,8 @@ func (a *Applier) check(ctx context.Context, t *task) error {
 		t.change.Action, t.change.Manager, t.change.Fight = Skipped, t.dirt.manager, true
 		return nil
 	}
-	var err error
-	if t.payload, err = a.newPayload(t.object, t.ref, t.owner); err != nil {
-		return t.fail("reading", err)
-	}
-	if len(t.ignored) > 0 && t.step != look {
-		if err := a.leaveOut(ctx, t); err != nil {
-			return t.fail("reading", err)
-		}
+	if err := a.compose(ctx, t); err != nil {
+		return err
 	}
 	switch t.step {
 	case look:
@@ -167,6 +173,19 @@ func (a *Applier) check(ctx context.Context, t *task) error {
 		return a.compare(ctx, t)
 	}
 	return a.preview(ctx, t)
+}
+
+// compose makes the body of the apply.
+func (a *Applier) compose(ctx context.Context, t *task) (err error) {
+	if t.payload, err = a.newPayload(t.object, t.ref, t.owner); err != nil {
+		return t.fail("reading", err)
+	}
+	if len(t.ignored) > 0 && t.step != look {
+		if err := a.leaveOut(ctx, t); err != nil {
+			return t.fail("reading", err)
+		}
+	}
+	return nil
 }
 
 // look decides about an object that is only created, never changed.

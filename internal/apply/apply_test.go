@@ -30,7 +30,7 @@ func TestApplyCostsWhatChanged(t *testing.T) {
 
 	objects[3] = l.configMap("cm-3", "changed")
 	objects[7] = l.configMap("cm-7", "changed")
-	l.want(l.set(objects...), "configured 2, unchanged 8", 4)
+	l.want(l.set(objects...), "configured 2, unchanged 8", 3)
 	l.want(l.set(objects...), "unchanged 10", 0)
 
 	all := l.set(objects...)

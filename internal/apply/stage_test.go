@@ -252,7 +252,7 @@ func TestAnnotations(t *testing.T) {
 	l.patch(merged, "kubectl-edit", `{"data":{"z":"kept"}}`)
 	l.caughtUp(merged)
 	l.want(l.set(merged), "unchanged 1", 0)
-	l.want(l.set(with("merged", "ssa: Merge", "two")), "configured 1", 2)
+	l.want(l.set(with("merged", "ssa: Merge", "two")), "configured 1", 1)
 	if d := cmp.Diff(map[string]any{"a": "two", "z": "kept"}, l.live(merged).Object["data"]); d != "" {
 		t.Errorf("data (-want +got):\n%s", d)
 	}
