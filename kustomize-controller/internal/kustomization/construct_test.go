@@ -45,6 +45,7 @@ const slowOverlay = "resources: [\"https://example.com/slow?ref=main\"]\n"
 // Builds that take long hold no worker, whatever their number: others are built
 // and applied, and each comes back when its build is done.
 func TestSlowBuildsHoldNoWorker(t *testing.T) {
+	t.Parallel()
 	g := newRig(t)
 	base := slowBase{make(chan struct{})}
 	g.o.Builder, g.o.BuildPatience = build.New(build.Options{Remote: base}), 20*time.Millisecond
@@ -89,6 +90,7 @@ func TestSlowBuildsHoldNoWorker(t *testing.T) {
 // A build ends with the timeout of its Kustomization, and what goes wrong in it
 // is told like everything else.
 func TestBuildsEndWithTheTimeout(t *testing.T) {
+	t.Parallel()
 	g := newRig(t)
 	g.o.Builder, g.o.BuildPatience = build.New(build.Options{Remote: slowBase{make(chan struct{})}}), time.Millisecond
 	g.restart()

@@ -12,6 +12,7 @@ import (
 // that changes everything ask of the API server, for each Kustomization. Events
 // are requests as well.
 func TestCostOfManyKustomizations(t *testing.T) {
+	t.Parallel()
 	const count, objects = 5, 6
 	g := newRig(t)
 	files := map[string]string{"first/a.yaml": configMap("first", "1")}

@@ -18,6 +18,7 @@ import (
 // kept meanwhile: edits are undone, what is deleted comes back, and nothing is
 // pruned, though its source is gone.
 func TestDriftOfAHeldRevisionAfterARestart(t *testing.T) {
+	t.Parallel()
 	closed := time.Now().UTC().Add(48*time.Hour).Format("Mon") + " 00:00-24:00 UTC"
 	for name, tt := range map[string]struct{ key, value, reason string }{
 		"approval": {"weir.dev/approve", "1111111", awaitingApproval},
