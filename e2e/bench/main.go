@@ -3,6 +3,7 @@
 //
 //	make bench                      # N = 100 Kustomizations of M = 10 ConfigMaps
 //	make bench BENCH="-n 200 -idle 60s"
+//	make bench BENCH="-n 1000 -only first"  # for the memory at the end
 //	make bench BENCH="-large 5000"          # one Kustomization of 1250, 2500 and 5000 objects
 //	make bench BENCH="-sources 1000"        # as many GitRepositories on a server that is far away
 //
@@ -16,9 +17,12 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -33,6 +37,7 @@ func main() {
 	flag.IntVar(&o.large, "large", 0, "how many ConfigMaps a single large Kustomization has; measures only that, at a quarter, half and all of them")
 	flag.IntVar(&o.sources, "sources", 0, "how many GitRepositories on a server that takes 200 ms for each answer; measures only that")
 	flag.DurationVar(&o.interval, "interval", time.Minute, "the interval of those")
+	flag.StringVar(&o.only, "only", "", "the jobs to measure, separated by commas: single, edit, deleted, first, rest, one, all, chain; rest, one and all need first, edit and deleted need single; all of them by default")
 	flag.DurationVar(&o.idle, "idle", time.Minute, "how long to watch the cluster at rest")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -48,6 +53,7 @@ type options struct {
 	n, m, one, chain int
 	large, sources   int
 	interval         time.Duration
+	only             string
 	idle             time.Duration
 }
 
@@ -70,14 +76,9 @@ func bench(ctx context.Context, o options) error {
 		fmt.Printf(" %9s", name.short)
 	}
 	fmt.Println(" (CPU seconds)")
-	jobs := []func(context.Context) error{
-		l.single, l.handEdit, l.deleted, l.firstApply, l.atRest, l.commitToOne, l.commitToAll, l.dependencies,
-	}
-	if o.large > 0 {
-		jobs = []func(context.Context) error{l.largeOnes}
-	}
-	if o.sources > 0 {
-		jobs = []func(context.Context) error{l.manySources}
+	jobs, err := l.jobs()
+	if err != nil {
+		return err
 	}
 	for _, job := range jobs {
 		if err := job(ctx); err != nil {
@@ -86,4 +87,35 @@ func bench(ctx context.Context, o options) error {
 	}
 	l.memory(ctx)
 	return nil
+}
+
+// jobs returns those that the flags ask for, in their order.
+func (l *lab) jobs() (jobs []func(context.Context) error, err error) {
+	switch {
+	case l.o.large > 0:
+		return []func(context.Context) error{l.largeOnes}, nil
+	case l.o.sources > 0:
+		return []func(context.Context) error{l.manySources}, nil
+	}
+	wanted := map[string]bool{}
+	for name := range strings.SplitSeq(l.o.only, ",") {
+		wanted[name] = name != ""
+	}
+	for _, j := range []struct {
+		name string
+		run  func(context.Context) error
+	}{
+		{"single", l.single}, {"edit", l.handEdit}, {"deleted", l.deleted}, {"first", l.firstApply}, {"rest", l.atRest},
+		{"one", l.commitToOne}, {"all", l.commitToAll}, {"chain", l.dependencies},
+	} {
+		if l.o.only == "" || wanted[j.name] {
+			jobs = append(jobs, j.run)
+		}
+		delete(wanted, j.name)
+	}
+	delete(wanted, "")
+	if len(wanted) > 0 {
+		return nil, fmt.Errorf("-only: there is no job %q", slices.Sorted(maps.Keys(wanted)))
+	}
+	return jobs, nil
 }
