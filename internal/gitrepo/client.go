@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -55,6 +56,12 @@ func (r remoteRef) commit() plumbing.Hash {
 	return r.Peeled
 }
 
+// wanted tells whether a ref is one of those that were asked for: others are not kept,
+// so that it costs no memory when there are many.
+func wanted(name string, prefixes []string) bool {
+	return slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(name, p) })
+}
+
 // fetchRequest says what to send.
 type fetchRequest struct {
 	wants []plumbing.Hash
@@ -73,7 +80,7 @@ func (c *client) listRefs(ctx context.Context, prefixes []string) (refs []remote
 		}
 		refs, err = listV2(s, caps, prefixes)
 		return err
-	}, true)
+	}, prefixes)
 	return refs, err
 }
 
@@ -86,12 +93,13 @@ func (c *client) fetch(ctx context.Context, fr fetchRequest, sink func(io.Reader
 			return fetchV2(s, caps, fr, sink)
 		}
 		return fetchV0(s, caps, fr, sink)
-	}, false)
+	}, nil)
 }
 
-// converse runs fn in a conversation whose capabilities are known. refs says
-// that fn needs the refs, which an old server sends in its advertisement only.
-func (c *client) converse(ctx context.Context, fn func(session, *capabilities, []remoteRef) error, refs bool) error {
+// converse runs fn in a conversation whose capabilities are known. fn gets the refs
+// whose names start with one of the prefixes if the server is an old one, which sends
+// them in its advertisement only.
+func (c *client) converse(ctx context.Context, fn func(session, *capabilities, []remoteRef) error, prefixes []string) error {
 	s, err := c.t.open(ctx, uploadPack)
 	if err != nil {
 		return err
@@ -104,8 +112,8 @@ func (c *client) converse(ctx context.Context, fn func(session, *capabilities, [
 	}
 	c.mu.Unlock()
 	var advert []remoteRef
-	if caps == nil || !s.stateless() || refs && !caps.v2 {
-		if caps, advert, err = c.greet(s); err != nil {
+	if caps == nil || !s.stateless() || len(prefixes) > 0 && !caps.v2 {
+		if caps, advert, err = c.greet(s, prefixes); err != nil {
 			return finish(ctx, s, err)
 		}
 	}
@@ -133,13 +141,13 @@ func finish(ctx context.Context, s session, err error) error {
 	return fmt.Errorf("%w: %w", ErrUnreachable, err)
 }
 
-func (c *client) greet(s session) (*capabilities, []remoteRef, error) {
+func (c *client) greet(s session, prefixes []string) (*capabilities, []remoteRef, error) {
 	body, err := s.advertisement()
 	if err != nil {
 		return nil, nil, err
 	}
 	defer body.Close()
-	caps, refs, err := readAdvert(&pktReader{r: &limited{r: body, n: maxAdvert}}, uploadPack)
+	caps, refs, err := readAdvert(&pktReader{r: &limited{r: body, n: maxAdvert}}, uploadPack, prefixes)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -150,8 +158,9 @@ func (c *client) greet(s session) (*capabilities, []remoteRef, error) {
 }
 
 // readAdvert reads what a service says first: the capabilities of protocol
-// v2, or the refs with the capabilities behind the first one (v0, v1).
-func readAdvert(p *pktReader, service string) (*capabilities, []remoteRef, error) {
+// v2, or the refs with the capabilities behind the first one (v0, v1). Of those the
+// refs are kept whose names start with one of the prefixes.
+func readAdvert(p *pktReader, service string, prefixes []string) (*capabilities, []remoteRef, error) {
 	kind, line, err := p.line()
 	if err == nil && line == "# service="+service { // the preamble of smart HTTP
 		if _, _, err = p.next(); err == nil {
@@ -169,7 +178,7 @@ func readAdvert(p *pktReader, service string) (*capabilities, []remoteRef, error
 	if caps.v2 {
 		err = caps.readV2(p)
 	} else {
-		refs, err = caps.readV0(p, kind, line)
+		refs, err = caps.readV0(p, kind, line, prefixes)
 	}
 	if err != nil {
 		return nil, nil, err
@@ -194,7 +203,7 @@ func (c *capabilities) readV2(p *pktReader) error {
 	}
 }
 
-func (c *capabilities) readV0(p *pktReader, kind pktKind, line string) (refs []remoteRef, err error) {
+func (c *capabilities) readV0(p *pktReader, kind pktKind, line string, prefixes []string) (refs []remoteRef, err error) {
 	for first := true; kind == pktData; first = false {
 		text, list, _ := strings.Cut(line, "\x00")
 		if first {
@@ -212,8 +221,8 @@ func (c *capabilities) readV0(p *pktReader, kind pktKind, line string) (refs []r
 			if n := len(refs); n > 0 && refs[n-1].Name == strings.TrimSuffix(name, "^{}") {
 				refs[n-1].Peeled = plumbing.NewHash(hash)
 			}
-		default:
-			refs = append(refs, remoteRef{Name: name, Hash: plumbing.NewHash(hash)})
+		case wanted(name, prefixes):
+			refs = append(refs, remoteRef{Name: strings.Clone(name), Hash: plumbing.NewHash(hash)})
 		}
 		if kind, line, err = p.line(); err != nil {
 			return nil, err

@@ -290,7 +290,7 @@ func FuzzPktLine(f *testing.F) {
 		if read > len(data) {
 			t.Errorf("%d bytes came out of %d", read, len(data))
 		}
-		_, _, _ = readAdvert(&pktReader{r: bytes.NewReader(data)}, uploadPack)
+		_, _, _ = readAdvert(&pktReader{r: bytes.NewReader(data)}, uploadPack, everyRef)
 		_, _ = readReport(bytes.NewReader(data), true)
 		_, _ = readReport(bytes.NewReader(data), false)
 	})

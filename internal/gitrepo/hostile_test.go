@@ -219,6 +219,13 @@ var hostile = map[string]struct {
 			endless(w, pkt(strings.Repeat("1", 40)+" refs/heads/"+strings.Repeat("x", 900)+"\n"))
 		}
 	}, ErrTooLarge},
+	"refs endless, of an old server": {func(m *malicious) {
+		m.old()
+		m.advertise = func(w http.ResponseWriter, _ *http.Request) {
+			io.WriteString(w, pkt("# service=git-upload-pack\n")+"0000"+pkt(m.tip.String()+" HEAD\x00side-band-64k\n"))
+			endless(w, pkt(strings.Repeat("1", 40)+" refs/heads/"+strings.Repeat("x", 900)+"\n"))
+		}
+	}, ErrTooLarge},
 	"refs cut": {func(m *malicious) {
 		m.list = func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "0040") }
 	}, ErrUnreachable},

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 
 	"github.com/go-git/go-git/v5/plumbing"
@@ -50,8 +49,8 @@ func listV2(s session, caps *capabilities, prefixes []string) ([]remoteRef, erro
 		if len(f) < 2 || len(f[0]) != 40 {
 			continue // "unborn HEAD" of an empty repository
 		}
-		if !slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(f[1], p) }) {
-			continue // not asked for
+		if !wanted(f[1], prefixes) {
+			continue
 		}
 		r := remoteRef{Name: strings.Clone(f[1]), Hash: plumbing.NewHash(f[0])}
 		for _, attr := range f[2:] {

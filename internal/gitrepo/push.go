@@ -115,6 +115,9 @@ func (p Push) updates() ([]update, error) {
 	return out, nil
 }
 
+// everyRef is the start of the name of each.
+var everyRef = []string{""}
+
 func (r *Repo) push(ctx context.Context, m *mirror, p Push, updates []update) error {
 	s, err := r.client.t.open(ctx, receivePack)
 	if err != nil {
@@ -125,7 +128,7 @@ func (r *Repo) push(ctx context.Context, m *mirror, p Push, updates []update) er
 	if err != nil {
 		return finish(ctx, s, err)
 	}
-	caps, refs, err := readAdvert(&pktReader{r: &limited{r: body, n: maxAdvert}}, receivePack)
+	caps, refs, err := readAdvert(&pktReader{r: &limited{r: body, n: maxAdvert}}, receivePack, everyRef)
 	body.Close()
 	if err != nil {
 		return finish(ctx, s, err)
