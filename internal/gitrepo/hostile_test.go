@@ -366,6 +366,13 @@ var hostile = map[string]struct {
 		base := raw(plumbing.BlobObject, 4, nil, []byte("abcd"))
 		m.sends(seal(2, append(base, raw(plumbing.OFSDeltaObject, uint64(len(d)), back(len(base)-1), d)...)))
 	}, ErrUnreachable},
+	"many of the same, and deltas of it": {func(m *malicious) { // each with each would take long
+		const many = 30_000
+		blob := thing{plumbing.BlobObject, []byte("abcd")}
+		h, d := blob.hash(), copies(4, 4)
+		same := bytes.Repeat(raw(blob.kind, 4, nil, blob.data), many)
+		m.sends(seal(2*many, append(same, bytes.Repeat(raw(plumbing.REFDeltaObject, uint64(len(d)), h[:], d), many)...)))
+	}, ErrUnreachable},
 	"deltas of each other": {func(m *malicious) {
 		d := copies(4, 4)
 		blob := thing{plumbing.BlobObject, []byte("abcd")}.hash()

@@ -68,7 +68,7 @@ func (r *resolver) resolve() error {
 // below resolves all that is made of object n, whose hash is known.
 func (r *resolver) below(n int32) error {
 	o := &r.objects[n]
-	if o.child == 0 && len(r.by(o.hash)) == 0 {
+	if o.child == 0 && !r.waits(r.first(o.hash), o.hash) {
 		return nil
 	}
 	base, free, err := r.keep(o.size, func(w io.Writer) error {
@@ -97,11 +97,9 @@ func (r *resolver) children(n int32, base *content, depth int) error {
 			return err
 		}
 	}
-	for _, w := range r.by(r.objects[n].hash) {
-		if r.objects[w.n].kind != plumbing.REFDeltaObject {
-			continue // resolved: by a second object of the same hash, which is refused later
-		}
-		if err := r.make(w.n, kind, base, depth+1); err != nil {
+	h := r.objects[n].hash
+	for i := r.first(h); r.waits(i, h); i++ {
+		if err := r.make(r.waiting[i].n, kind, base, depth+1); err != nil {
 			return err
 		}
 	}
@@ -156,14 +154,16 @@ func (r *resolver) hash(sum io.Writer, size int64, fill func(io.Writer) error) e
 	return err
 }
 
-// by lists the deltas that wait for the object of the given hash.
-func (r *resolver) by(h plumbing.Hash) []waiting {
-	start := sort.Search(len(r.waiting), func(i int) bool { return compareHashes(r.waiting[i].base, h) >= 0 })
-	end := start
-	for end < len(r.waiting) && r.waiting[end].base == h {
-		end++
-	}
-	return r.waiting[start:end]
+// first returns where the deltas are in waiting that wait for the object of that hash.
+func (r *resolver) first(h plumbing.Hash) int {
+	return sort.Search(len(r.waiting), func(i int) bool { return compareHashes(r.waiting[i].base, h) >= 0 })
+}
+
+// waits tells whether the i-th delta in waiting still waits for the object of that hash.
+// Where one does not, no other does either: a second object of the same hash has seen to
+// all of them, and is refused later.
+func (r *resolver) waits(i int, h plumbing.Hash) bool {
+	return i < len(r.waiting) && r.waiting[i].base == h && r.objects[r.waiting[i].n].kind == plumbing.REFDeltaObject
 }
 
 // keep holds what fill writes, of the given size, until free is called. What was kept
