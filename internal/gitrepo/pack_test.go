@@ -159,3 +159,47 @@ func TestThinPacks(t *testing.T) {
 		s.Close()
 	}
 }
+
+// Whatever byte of a pack changes on the disk: what is read is what was stored, or an
+// error, and nothing else happens.
+func TestDamagedPacks(t *testing.T) {
+	t.Parallel()
+	blob := thing{plumbing.BlobObject, []byte(strings.Repeat("some text, ", 20))}
+	d := copies(len(blob.data), 2*len(blob.data))
+	first, h := raw(blob.kind, uint64(len(blob.data)), nil, blob.data), blob.hash()
+	second := raw(plumbing.OFSDeltaObject, uint64(len(d)), back(len(first)), d)
+	d = copies(len(blob.data), 3*len(blob.data))
+	pack := seal(3, bytes.Join([][]byte{first, second, raw(plumbing.REFDeltaObject, uint64(len(d)), h[:], d)}, nil))
+	m, err := indexed(t, pack, limits{pack: 1 << 20, object: 1 << 20})
+	must(t, err)
+	names, err := m.packs()
+	must(t, err)
+	f, err := os.OpenFile(names[0], os.O_RDWR, 0)
+	must(t, err)
+	defer f.Close()
+	failed := 0
+	for at := range pack[:len(pack)-20] {
+		for _, flip := range []byte{1, 0x10, 0x80} {
+			_, err := f.WriteAt([]byte{pack[at] ^ flip}, int64(at))
+			must(t, err)
+			s, err := m.store()
+			must(t, err)
+			for n := 1; n <= 3; n++ {
+				want := thing{blob.kind, bytes.Repeat(blob.data, n)}
+				got, err := s.read(blob.kind, want.hash(), 1<<20)
+				if err == nil && !bytes.Equal(got, want.data) {
+					t.Errorf("byte %d: read %q", at, got)
+				}
+				if err != nil {
+					failed++
+				}
+			}
+			must(t, s.Close())
+		}
+		_, err = f.WriteAt(pack[at:at+1], int64(at))
+		must(t, err)
+	}
+	if failed == 0 {
+		t.Error("nothing was found")
+	}
+}
