@@ -5,6 +5,7 @@ package install
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io/fs"
 	"path/filepath"
 	"sync"
@@ -31,14 +32,26 @@ const (
 
 func TestMain(m *testing.M) { testenv.Main(m) }
 
+// rendered holds what was rendered once; the definitions make it slow.
+var rendered = map[string]*manifests.Manifests{}
+
 // render returns the objects of a folder of config/.
 func render(t *testing.T, folder string, components ...string) []*unstructured.Unstructured {
 	t.Helper()
-	m, err := manifests.Render(config, folder, manifests.Options{Components: components})
-	if err != nil {
-		t.Fatal(err)
+	return renderWith(t, folder, manifests.Options{Components: components})
+}
+
+func renderWith(t *testing.T, folder string, o manifests.Options) []*unstructured.Unstructured {
+	t.Helper()
+	key := fmt.Sprintf("%s %+v", folder, o)
+	if rendered[key] == nil {
+		m, err := manifests.Render(config, folder, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rendered[key] = m
 	}
-	objects, err := m.Objects()
+	objects, err := rendered[key].Objects()
 	if err != nil {
 		t.Fatal(err)
 	}

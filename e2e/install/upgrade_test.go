@@ -22,15 +22,7 @@ import (
 // something on the cluster has taken a field of ours, an upgrade fails.
 func upgrade(t *testing.T, c client.Client, version string) {
 	t.Helper()
-	m, err := manifests.Render(config, "default", manifests.Options{Version: version})
-	if err != nil {
-		t.Fatal(err)
-	}
-	objects, err := m.Objects()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, obj := range objects {
+	for _, obj := range renderWith(t, "default", manifests.Options{Version: version}) {
 		data, err := json.Marshal(obj)
 		if err != nil {
 			t.Fatal(err)
