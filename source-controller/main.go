@@ -187,7 +187,9 @@ func (o *options) serve(env *process.Env, store *artifact.Store) (*keeping, erro
 	if len(o.peers) > 0 {
 		kept.fetch = copier.Fetch
 	}
-	return kept, env.Manager.Add(fileserver.New(o.storageAddr, handler, env.Log.WithName("file-server")))
+	server := fileserver.New(o.storageAddr, handler, env.Log.WithName("file-server"))
+	env.AtTheEnd(server.Finish)
+	return kept, env.Manager.Add(server)
 }
 
 // advertised returns the host[:port] that goes into the URLs of artifacts.

@@ -1,6 +1,7 @@
 package replicas
 
 import (
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -16,6 +17,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/weirhq/weir/internal/testenv"
 )
@@ -55,6 +57,7 @@ func (g *rig) copied(r *replica, a *meta.Artifact) {
 // and has it when it takes over; one with an empty folder gets it from the others.
 // All of that with authentication, which replicas need as anybody else.
 func TestReplicas(t *testing.T) {
+	t.Parallel()
 	g := newRig(t, "--storage-auth", "--leader-election-lease-duration=60s", "--leader-election-renew-deadline=50s", "--leader-election-retry-period=5s")
 	token := g.token()
 	file := filepath.Join(t.TempDir(), "token")
@@ -83,30 +86,45 @@ func TestReplicas(t *testing.T) {
 		return ""
 	})
 
-	// The leader goes. Who waited takes over at once, with everything it needs.
+	// The leader goes, in the middle of a download that takes its time. Who waited takes
+	// over at once, with everything it needs.
+	big := index("1.0.0") + strings.Repeat("  - name: app\n    version: 0.1.0\n    urls:\n    - app.tgz\n    description: "+strings.Repeat("x", 50_000)+"\n", 400)
+	g.up.set(big, nil)
+	g.request(repo, "big")
+	g.ready(repo, "big")
+	a = repo.Status.Artifact
+	g.copied(second, a)
+	slow := g.open(first, a.Path, token)
+	defer slow.Close()
 	var asked atomic.Int64
-	g.up.set(index("1.0.0"), func(w http.ResponseWriter, _ *http.Request) bool {
+	g.up.set(big, func(w http.ResponseWriter, _ *http.Request) bool {
 		asked.Add(1)
 		http.Error(w, "closed", http.StatusInternalServerError)
 		return true
 	})
 	began := time.Now()
 	first.signal(syscall.SIGTERM)
-	first.wait()
 	next := g.taken(leader)
 	took := time.Since(began)
-	t.Logf("taken over %s after SIGTERM", took.Round(10*time.Millisecond))
+	t.Logf("taken over %s after SIGTERM, with a download open", took.Round(10*time.Millisecond))
 	if took > 30*time.Second { // the lease is for 60 s
 		t.Errorf("the lease was not given back: %s", took)
 	}
+	// The download goes on meanwhile. On a machine that is slower than the seconds
+	// that it has, it has been cut off.
+	rest, err := io.ReadAll(slow)
+	if took < 3*time.Second && (err != nil || len(rest) != len(big)) {
+		t.Errorf("the download ended after %d of %d bytes: %v", len(rest), len(big), err)
+	}
+	first.wait()
 	g.eventually("the new leader looks at the source", func() string {
 		if asked.Load() == 0 {
 			return "it did not"
 		}
 		return ""
 	})
-	if code, body := g.get(second, a.Path, token); code != http.StatusOK || body != index("1.0.0") {
-		t.Errorf("the new leader answers %d %q", code, body)
+	if code, body := g.get(second, a.Path, token); code != http.StatusOK || body != big {
+		t.Errorf("the new leader answers %d with %d bytes", code, len(body))
 	}
 	if got := g.read(repo).Status.Artifact; got == nil || got.Digest != a.Digest || !got.LastUpdateTime.Equal(&a.LastUpdateTime) {
 		t.Errorf("the artifact changed from %+v to %+v", a, got)
@@ -122,6 +140,17 @@ func TestReplicas(t *testing.T) {
 		t.Errorf("the standby answers %d %q for what is new", code, body)
 	}
 	g.copied(third, repo.Status.Artifact)
+
+	// What is lost while it is suspended comes back from another replica.
+	before := g.read(repo).DeepCopy()
+	repo.Spec.Suspend = true
+	must(t, g.c.Patch(t.Context(), repo, client.MergeFrom(before)))
+	must(t, os.RemoveAll(filepath.Join(second.dir, "helmrepository")))
+	must(t, os.RemoveAll(filepath.Join(second.dir, ".weir", "blobs")))
+	g.copied(second, repo.Status.Artifact)
+	if got := g.read(repo).Status; !apimeta.IsStatusConditionTrue(got.Conditions, meta.ReadyCondition) {
+		t.Errorf("it is not lost, and status says %+v", got.Conditions)
+	}
 	must(t, g.c.Delete(t.Context(), repo))
 	g.eventually("the standby removes what is gone", func() string {
 		if _, err := os.Stat(filepath.Join(third.dir, "helmrepository", g.ns, "app")); !os.IsNotExist(err) {
@@ -134,6 +163,7 @@ func TestReplicas(t *testing.T) {
 
 // A leader that is killed is followed when its lease has run out.
 func TestKilledLeader(t *testing.T) {
+	t.Parallel()
 	g := newRig(t, "--leader-election-lease-duration=5s", "--leader-election-renew-deadline=4s", "--leader-election-retry-period=1s")
 	first := g.start(0, t.TempDir())
 	leader := g.taken("")
@@ -157,6 +187,7 @@ func TestKilledLeader(t *testing.T) {
 // A leader that was stopped in the middle of its work, and does not know that another
 // has taken over, writes nothing when it goes on.
 func TestStaleLeader(t *testing.T) {
+	t.Parallel()
 	g := newRig(t, "--leader-election-lease-duration=5s", "--leader-election-renew-deadline=4s", "--leader-election-retry-period=1s")
 	first := g.start(0, t.TempDir())
 	leader := g.taken("")
@@ -206,6 +237,7 @@ func TestStaleLeader(t *testing.T) {
 
 // A volume that was lost is said to be lost until everything is there again.
 func TestEmptyVolume(t *testing.T) {
+	t.Parallel()
 	g := newRig(t)
 	dir := t.TempDir()
 	only := g.start(0, dir)

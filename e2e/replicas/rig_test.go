@@ -222,6 +222,20 @@ func (g *rig) get(r *replica, path, token string) (int, string) {
 	return resp.StatusCode, string(body)
 }
 
+// open begins to download an artifact. What is returned has all of it.
+func (g *rig) open(r *replica, path, token string) io.ReadCloser {
+	g.t.Helper()
+	req, err := http.NewRequestWithContext(g.t.Context(), http.MethodGet, "http://"+r.addr+"/"+path, nil)
+	must(g.t, err)
+	req.Header.Set("Authorization", "Bearer "+token)
+	resp, err := http.DefaultClient.Do(req)
+	must(g.t, err)
+	if resp.StatusCode != http.StatusOK {
+		g.t.Fatalf("GET %s answers %s", path, resp.Status)
+	}
+	return resp.Body
+}
+
 // holder returns who has the lease, and since when.
 func (g *rig) holder() (string, time.Time) {
 	g.t.Helper()

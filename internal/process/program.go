@@ -13,6 +13,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/fluxcd/pkg/runtime/acl"
@@ -109,6 +110,25 @@ type Env struct {
 	limits fluxctrl.RateLimiterOptions
 	gates  map[string]bool
 	queues *queues
+	last   []func(context.Context)
+}
+
+// farewell bounds what is done at the end, after the work has ended.
+const farewell = 4 * time.Second
+
+// AtTheEnd has fn called when the work has ended and the lease is given back, so that
+// whoever leads next does not wait for it. fn returns when its context ends, some
+// seconds later, at the latest.
+func (e *Env) AtTheEnd(fn func(context.Context)) { e.last = append(e.last, fn) }
+
+func (e *Env) end(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
+	defer cancel()
+	var all sync.WaitGroup
+	for _, fn := range e.last {
+		all.Go(func() { fn(ctx) })
+	}
+	all.Wait()
 }
 
 // Enabled reports whether a feature gate of Program.Gates is on.
@@ -241,7 +261,9 @@ func run(ctx context.Context, p *Program, args []string) error {
 		return err
 	}
 	log.Info("starting", "controller", p.Name)
-	return env.Manager.Start(ctx)
+	err = env.Manager.Start(ctx)
+	env.end(ctx)
+	return err
 }
 
 // tellMoot logs which of the gates that are given change nothing.

@@ -5,17 +5,12 @@ package fileserver
 
 import (
 	"context"
-	"errors"
 	"net"
 	"net/http"
 	"time"
 
 	"github.com/go-logr/logr"
 )
-
-// grace is how long downloads may go on after the process was told to stop. The next
-// leader waits for it, and who downloads tries again.
-const grace = 2 * time.Second
 
 // Server is a manager.Runnable.
 type Server struct {
@@ -37,8 +32,9 @@ func New(addr string, handler http.Handler, log logr.Logger) *Server {
 // NeedLeaderElection tells the manager that replicas without the lease serve too.
 func (s *Server) NeedLeaderElection() bool { return false }
 
-// Start serves until ctx ends, and returns when the downloads of that moment are
-// done, or are cut off after two seconds. It is an error if the address cannot be had.
+// Start serves from now on and returns when ctx ends, while downloads go on: what waits
+// for it, such as giving back the lease, does not wait for them. Finish ends them. It is
+// an error if the address cannot be had.
 func (s *Server) Start(ctx context.Context) error {
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.addr)
 	if err != nil {
@@ -52,14 +48,14 @@ func (s *Server) Start(ctx context.Context) error {
 		return err
 	case <-ctx.Done():
 	}
-	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
-	defer cancel()
-	if err := s.http.Shutdown(last); err != nil {
-		s.log.Info("downloads were cut off", "after", grace.String())
-		return s.http.Close()
-	}
-	if err := <-failed; !errors.Is(err, http.ErrServerClosed) {
-		return err
-	}
 	return nil
+}
+
+// Finish takes no more requests and returns when the downloads of this moment are done,
+// or when ctx ends, which cuts them off. Who downloads tries again.
+func (s *Server) Finish(ctx context.Context) {
+	if err := s.http.Shutdown(ctx); err != nil {
+		s.log.Info("downloads were cut off")
+		_ = s.http.Close() // the process ends
+	}
 }

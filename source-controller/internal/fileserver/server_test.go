@@ -21,20 +21,9 @@ func freeAddress(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// A download that runs when the process is told to stop is completed.
-func TestStop(t *testing.T) {
-	addr, started, release := freeAddress(t), make(chan struct{}), make(chan struct{})
-	s := New(addr, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		close(started)
-		<-release
-		io.WriteString(w, "whole")
-	}), logr.Discard())
-	if s.NeedLeaderElection() {
-		t.Error("a standby does not serve")
-	}
-	ctx, stop := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- s.Start(ctx) }()
+// download asks the server for something, as soon as it listens, and returns what it
+// has got when it ends.
+func download(addr string) <-chan string {
 	body := make(chan string, 1)
 	go func() {
 		for range 1000 {
@@ -49,14 +38,55 @@ func TestStop(t *testing.T) {
 			return
 		}
 	}()
-	<-started
-	stop()
-	close(release)
-	if got := <-body; got != "whole" {
-		t.Errorf("the download ended with %q", got)
-	}
-	if err := <-ended; err != nil {
-		t.Errorf("the server ended with %v", err)
+	return body
+}
+
+// A download that runs when the process is told to stop keeps nobody waiting, and is
+// completed, or cut off when its time is over.
+func TestStop(t *testing.T) {
+	for name, patient := range map[string]bool{"completed": true, "cut off": false} {
+		t.Run(name, func(t *testing.T) {
+			addr, started, release := freeAddress(t), make(chan struct{}), make(chan struct{})
+			s := New(addr, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				_, _ = io.WriteString(w, "half")
+				_ = http.NewResponseController(w).Flush()
+				close(started)
+				<-release
+				_, _ = io.WriteString(w, " and half")
+			}), logr.Discard())
+			if s.NeedLeaderElection() {
+				t.Error("a standby does not serve")
+			}
+			ctx, stop := context.WithCancel(t.Context())
+			ended := make(chan error, 1)
+			go func() { ended <- s.Start(ctx) }()
+			body := download(addr)
+			<-started
+			stop()
+			if err := <-ended; err != nil { // while the download is open
+				t.Errorf("the server ended with %v", err)
+			}
+			last, over := context.WithCancel(t.Context())
+			finished := make(chan struct{})
+			go func() {
+				s.Finish(last)
+				close(finished)
+			}()
+			want := "half and half"
+			if patient {
+				close(release)
+				<-finished
+			} else {
+				over()
+				<-finished
+				close(release)
+				want = "half"
+			}
+			if got := <-body; got != want {
+				t.Errorf("the download ended with %q, want %q", got, want)
+			}
+			over()
+		})
 	}
 }
 
