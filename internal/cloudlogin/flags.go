@@ -1,6 +1,7 @@
 package cloudlogin
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/fluxcd/pkg/auth"
@@ -25,11 +26,26 @@ func (f *Flags) Bind(fs *pflag.FlagSet) {
 	fs.DurationVar(&f.MaxDuration, "token-cache-max-duration", time.Hour, "How long a credential of a cloud provider is used; an hour at the most.")
 }
 
+// lockDown makes the service account of that name log in for objects that name none,
+// in place of this program; "" leaves it to the program. Without the gate nobody could
+// log in.
+func lockDown(account string) error {
+	auth.SetDefaultServiceAccount(account)
+	if auth.InconsistentObjectLevelConfiguration() {
+		auth.SetDefaultServiceAccount("")
+		return fmt.Errorf("--default-service-account=%s: %w: set --feature-gates=%s=true", account, ErrGate, Gate)
+	}
+	return nil
+}
+
 // Logins prepares logging in. Its client has no cache: one of all service accounts
 // would be for a few of them.
 func (f Flags) Logins(env *process.Env) (*Logins, error) {
 	if env.Enabled(Gate) {
 		auth.EnableObjectLevelWorkloadIdentity()
+	}
+	if err := lockDown(env.DefaultServiceAccount); err != nil {
+		return nil, err
 	}
 	direct, err := client.New(env.Manager.GetConfig(), client.Options{Scheme: env.Manager.GetScheme()})
 	if err != nil {
