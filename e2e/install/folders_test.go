@@ -253,3 +253,33 @@ func TestArgumentsAreFlags(t *testing.T) {
 		}
 	}
 }
+
+// The component for several source-controllers makes two, which are replaced one after
+// the other and know each other, and changes nothing else.
+func TestHighAvailability(t *testing.T) {
+	plain, several := deployments(t, render(t, "default")), deployments(t, render(t, "default", "high-availability"))
+	if len(several) != len(plain) || plain["source-controller"] == nil {
+		t.Fatalf("there are %d Deployments, want %d", len(several), len(plain))
+	}
+	for name, d := range several {
+		if name != "source-controller" {
+			if diff := cmp.Diff(plain[name].Spec, d.Spec); diff != "" {
+				t.Errorf("%s changes (-without +with):\n%s", name, diff)
+			}
+			continue
+		}
+		if d.Spec.Replicas == nil || *d.Spec.Replicas != 2 {
+			t.Errorf("replicas are %v", d.Spec.Replicas)
+		}
+		if s := d.Spec.Strategy; s.Type != "RollingUpdate" || s.RollingUpdate == nil || s.RollingUpdate.MaxSurge.IntValue() != 0 || s.RollingUpdate.MaxUnavailable.IntValue() != 1 {
+			t.Errorf("the strategy is %+v", s)
+		}
+		args, before := d.Spec.Template.Spec.Containers[0].Args, plain[name].Spec.Template.Spec.Containers[0].Args
+		if last := args[len(args)-1]; !strings.HasPrefix(last, "--storage-peers=source-controller-replicas.") {
+			t.Errorf("the last argument is %q", last)
+		}
+		if diff := cmp.Diff(before, args[:len(args)-1]); diff != "" {
+			t.Errorf("the other arguments change (-without +with):\n%s", diff)
+		}
+	}
+}
