@@ -1,12 +1,15 @@
 package gitrepository
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
 	"testing"
 
+	sourcev1 "github.com/weirhq/weir/api/source/v1"
 	"github.com/weirhq/weir/internal/gitserver"
+	"github.com/weirhq/weir/internal/loop"
 	"github.com/weirhq/weir/source-controller/internal/sourcetest"
 )
 
@@ -42,5 +45,16 @@ func TestPromises(t *testing.T) {
 				Files:   func() http.Handler { return g.o.Store.Handler() },
 			})
 		})
+	}
+}
+
+// TestModeFromBefore asserts what is said of a mode of verification that the schema let
+// pass once.
+func TestModeFromBefore(t *testing.T) {
+	t.Parallel()
+	repo := &sourcev1.GitRepository{Spec: sourcev1.GitRepositorySpec{Verification: &sourcev1.GitRepositoryVerification{Mode: "Everything"}}}
+	_, err := New(Options{}).trust(t.Context(), repo)
+	if f, ok := errors.AsType[*loop.Failure](err); !ok || f.Reason != sourcev1.InvalidVerificationModeReason || !f.Final {
+		t.Errorf("got %v", err)
 	}
 }

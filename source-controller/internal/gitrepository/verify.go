@@ -43,7 +43,7 @@ func (r *Reconciler) trust(ctx context.Context, repo *sourcev1.GitRepository) (*
 	if spec == nil {
 		return nil, nil
 	}
-	if !spec.GetMode().Valid() {
+	if m := spec.Mode; !m.Valid() && m != "" && m != "head" { // the schema allows no other
 		return nil, loop.Stall(sourcev1.InvalidVerificationModeReason, fmt.Errorf("spec.verify.mode %q is not known: use \"HEAD\", \"Tag\" or \"TagAndHEAD\"", spec.Mode))
 	}
 	secret, err := secrets.Get(ctx, r.o.Client, repo.Namespace, spec.SecretRef.Name)

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -18,6 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	sourcev1 "github.com/weirhq/weir/api/source/v1"
+	"github.com/weirhq/weir/internal/loop"
 )
 
 func TestFromIndex(t *testing.T) {
@@ -237,5 +239,23 @@ func TestPackageIsDeterministic(t *testing.T) {
 	}
 	if digests[0] != digests[1] {
 		t.Errorf("got %q", digests)
+	}
+}
+
+// TestSourceReasons asserts what is said of a source that has nothing yet, and of one of
+// a kind that the schema let pass once.
+func TestSourceReasons(t *testing.T) {
+	t.Parallel()
+	g := newRig(t)
+	g.create("early", "HelmRepository", "web", "app", nil)
+	g.fails("early", sourcev1.NoSourceArtifactReason, "no artifact yet")
+	g.create("nobody", "HelmRepository", "gone", "app", nil)
+	g.fails("nobody", sourcev1.SourceUnavailableReason, "gone")
+
+	old := &sourcev1.HelmChart{Spec: sourcev1.HelmChartSpec{Chart: "app", SourceRef: sourcev1.LocalHelmChartSourceReference{Kind: "OCIRepository", Name: "app"}}}
+	old.Namespace, old.Name = g.ns, "old"
+	_, err := New(Options{Client: g.c, Live: g.c, Store: g.store}).Reconcile(t.Context(), old)
+	if f, ok := errors.AsType[*loop.Failure](err); !ok || f.Reason != sourcev1.UnsupportedSourceKindReason || !f.Final {
+		t.Errorf("got %v", err)
 	}
 }
