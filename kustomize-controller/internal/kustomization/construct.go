@@ -24,9 +24,23 @@ type site struct {
 	done   chan struct{}
 	built  *build.Result // to be read after done, as err is
 	err    error
+	ended  time.Time
 	cancel context.CancelFunc
 
 	panicked any
+}
+
+// keepBuilt is how long what a build came to is kept for an object that does not
+// come back for it, because it was suspended, say. A remote base may have moved.
+const keepBuilt = time.Minute
+
+func (b *site) old() bool {
+	select {
+	case <-b.done:
+		return time.Since(b.ended) > keepBuilt
+	default:
+		return false
+	}
 }
 
 // construct builds a tree, which it closes. The error is an *errWaiting while the
@@ -35,7 +49,7 @@ type site struct {
 func (r *Reconciler) construct(ctx context.Context, k *kustomizev1.Kustomization, s *source, tree *artifact.Tree, spec build.Spec) (*build.Result, error) {
 	m := r.recall(k)
 	b := m.site
-	if b != nil && (b.digest != s.artifact.Digest || !b.spec.Same(&spec)) {
+	if b != nil && (b.digest != s.artifact.Digest || !b.spec.Same(&spec) || b.old()) {
 		m.abandon() // there is something newer
 	}
 	if b = m.site; b == nil {
@@ -109,6 +123,7 @@ func (b *site) build(ctx context.Context, e *build.Engine, tree *artifact.Tree) 
 	defer close(b.done)
 	defer tree.Close()
 	defer func() {
+		b.ended = time.Now()
 		if p := recover(); p != nil {
 			b.panicked = fmt.Sprintf("%v\n%s", p, debug.Stack())
 		}

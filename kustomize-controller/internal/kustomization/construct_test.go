@@ -112,6 +112,15 @@ func TestBuildsEndWithTheTimeout(t *testing.T) {
 		t.Error("the build is still waited for")
 	}
 
+	// What nobody came for is not used when somebody comes late.
+	k, _ = g.reconcile("slow")
+	b := g.worker.recall(k).site
+	b.cancel()
+	<-b.done
+	b.built, b.err, b.ended = &build.Result{}, nil, time.Now().Add(-time.Hour)
+	k, _ = g.reconcile("slow")
+	g.wantReady(k, metav1.ConditionUnknown, meta.ProgressingReason)
+
 	// Another path is another build.
 	g.edit("slow", func(k *kustomizev1.Kustomization) { k.Spec.Path = "./app" })
 	g.worker.BuildPatience = time.Minute
@@ -119,8 +128,24 @@ func TestBuildsEndWithTheTimeout(t *testing.T) {
 	g.wantReady(k, metav1.ConditionTrue, meta.ReconciliationSucceededReason)
 
 	g.kustomization("broken", func(s *kustomizev1.KustomizationSpec) { s.Path, s.Interval = "./broken", duration.New(time.Hour) })
+	g.worker.BuildPatience = time.Nanosecond // it panics while nobody waits
 	k, _ = g.reconcile("broken")
+	if b := g.worker.recall(k).site; b != nil {
+		<-b.done
+		k, _ = g.reconcile("broken")
+	}
 	if message := g.wantReady(k, metav1.ConditionFalse, meta.FailedReason); !strings.Contains(message, "internal error") {
 		t.Errorf("Ready says %q", message)
+	}
+}
+
+// A panic in a download is an error of its object, not the end of the process.
+func TestPanicsOfDownloads(t *testing.T) {
+	t.Parallel()
+	d := &download{url: "http://127.0.0.1/a.tar.gz", digest: "sha256:" + strings.Repeat("1", 64), done: make(chan struct{})}
+	d.fetch(t.Context(), nil)
+	<-d.done
+	if d.err == nil || !strings.Contains(d.err.Error(), "internal error") {
+		t.Errorf("the error is %v", d.err)
 	}
 }

@@ -78,14 +78,24 @@ func (r *Reconciler) startDownload(k *kustomizev1.Kustomization, s *source) *dow
 	key := client.ObjectKeyFromObject(k)
 	go func() {
 		defer d.cancel()
-		tree, err := r.Fetcher.Fetch(ctx, d.url, d.digest)
-		if d.err = err; err == nil {
-			tree.Close()
-		}
-		close(d.done)
+		d.fetch(ctx, r.Fetcher)
 		if r.ring != nil && time.Since(d.began) >= fetchPatience {
 			r.ring(key)
 		}
 	}()
 	return d
+}
+
+// fetch ends the download. A panic is no reason for the process to end.
+func (d *download) fetch(ctx context.Context, f *artifact.Fetcher) {
+	defer close(d.done)
+	defer func() {
+		if p := recover(); p != nil {
+			d.err = fmt.Errorf("internal error (please report it): %v", p)
+		}
+	}()
+	tree, err := f.Fetch(ctx, d.url, d.digest)
+	if d.err = err; err == nil {
+		tree.Close()
+	}
 }
