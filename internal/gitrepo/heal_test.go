@@ -46,8 +46,9 @@ func TestRestartAndHeal(t *testing.T) {
 		}, true},
 	}
 	for title, c := range cases {
+		// Not side by side: a process that another is starting has the lock of the folder
+		// for a moment.
 		t.Run(title, func(t *testing.T) {
-			t.Parallel()
 			s := serve(t, gitserver.Options{})
 			o := Options{Dir: t.TempDir()}
 			p := pool(t, o)
