@@ -97,7 +97,8 @@ type GitRepositorySpec struct {
 	// +optional
 	Suspend bool `json:"suspend,omitempty"`
 
-	// RecurseSubmodules includes the content of submodules, fetched with the same credentials. Off by default.
+	// RecurseSubmodules includes the content of submodules. The credentials go to the scheme, host and port of spec.url
+	// only. Off by default.
 	// +optional
 	RecurseSubmodules bool `json:"recurseSubmodules,omitempty"`
 
