@@ -62,12 +62,12 @@ func TestPublish(t *testing.T) {
 }
 
 // TestIncrement asserts what a change costs, and no change, also after a restart: of
-// 10,000 objects, the one that changed is transferred. All but each tenth are empty,
+// 10,000 objects, the one that changed is transferred. All but each hundredth are empty,
 // which costs nothing to fetch, unless WEIR_FIGURES is set.
 func TestIncrement(t *testing.T) {
 	g := newRig(t)
 	const count, cached = 10_000, "weir_cache_requests_total"
-	full, each := count/10, 10
+	full, each := count/100, 100
 	if os.Getenv("WEIR_FIGURES") != "" {
 		full, each = count, 1
 	}
@@ -95,14 +95,14 @@ func TestIncrement(t *testing.T) {
 		g.restart()
 	}
 	hits, misses := testenv.Metric(t, cached, "cache", "bucket_objects", "result", "hit"), testenv.Metric(t, cached, "cache", "bucket_objects", "result", "miss")
-	const changed, another = "team-5/app-40.yaml", "team-1/app-50.yaml"
+	const changed, another = "team-6/app-300.yaml", "team-3/app-500.yaml"
 	g.s3.put(changed, "changed\n")
 	after := g.ready("app")
 	seen, n := g.s3.requests()
 	if len(seen) != 1+count/page || seen[0] != "get "+changed || n != len("changed\n") {
 		t.Errorf("one change cost %d bytes in the requests %q", n, seen)
 	}
-	if files := g.content(after.Status.Artifact); len(files) != count || files[changed] != "changed\n" || files[another] != "kind: ConfigMap # 50\n" {
+	if files := g.content(after.Status.Artifact); len(files) != count || files[changed] != "changed\n" || files[another] != "kind: ConfigMap # 500\n" {
 		t.Errorf("the artifact has %d files, the changed one with %q", len(files), files[changed])
 	}
 	hits, misses = testenv.Metric(t, cached, "cache", "bucket_objects", "result", "hit")-hits, testenv.Metric(t, cached, "cache", "bucket_objects", "result", "miss")-misses
