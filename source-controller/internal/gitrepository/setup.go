@@ -23,8 +23,9 @@ const includesIndex = "spec.include.repository.name"
 
 // looks is how many repositories are looked at at once. A look waits for a server
 // and costs next to nothing: a thousand of them at an interval of a minute and 200 ms
-// each keep four busy, and the rest is for slow ones. Packing takes turns.
-const looks = 32
+// each keep four busy, and the rest is for servers that say nothing until the timeout.
+// Packing takes turns.
+const looks = 128
 
 // Setup registers the kind with the manager of env. A repository is looked at when
 // it changes, and when one that it includes has a new artifact.
