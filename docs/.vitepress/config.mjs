@@ -37,6 +37,13 @@ export default defineConfig({
   cleanUrls: false,
   // Links between pages are checked by the build, and again with their anchors by the tests of e2e/rules.
   ignoreDeadLinks: false,
+  // Braces of templates in code are text, and not expressions of the site's generator.
+  markdown: {
+    config: (md) => {
+      const code = md.renderer.rules.code_inline
+      md.renderer.rules.code_inline = (...args) => code(...args).replace('<code', '<code v-pre')
+    }
+  },
   themeConfig: {
     search: { provider: 'local' },
     outline: [2, 3],
