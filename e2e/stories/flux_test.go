@@ -26,12 +26,11 @@ import (
 // livingFlux names a folder with Flux's own programs.
 const livingFlux = "WEIR_FLUX_BIN"
 
-// Flux's own kustomize-controller, running, hands a cluster over and gets it back:
-// Weir writes nothing to what Flux had applied, prunes by Flux's inventory, and
-// Flux deletes by Weir's.
+// Flux's own source-controller and kustomize-controller, running, hand a cluster
+// over one after the other, and the second gets it back: Weir writes nothing to
+// what Flux had applied, prunes by Flux's inventory, and Flux deletes by Weir's.
 func TestTakeOverFromALivingFlux(t *testing.T) {
 	onProcesses(t)
-	program := filepath.Join(os.Getenv(livingFlux), toolkit.Kustomize)
 	if os.Getenv(livingFlux) == "" {
 		t.Skipf("%s is not set: tools/flux.sh builds Flux's programs, and says how", livingFlux)
 	}
@@ -50,17 +49,6 @@ func TestTakeOverFromALivingFlux(t *testing.T) {
 	if m.applied, err = utils.ReadObjects(strings.NewReader(managed)); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	source, err := toolkit.Start(ctx, toolkit.Options{BinDir: bin(t), WorkDir: t.TempDir(), Kubeconfig: m.kubeconfig, Programs: []string{toolkit.Source}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := source.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
 	repo := &sourcev1.GitRepository{ObjectMeta: m.meta("app"), Spec: sourcev1.GitRepositorySpec{
 		URL: git.URL("app"), Interval: duration.New(never), Reference: &sourcev1.GitRepositoryRef{Branch: "main"},
 	}}
@@ -72,17 +60,20 @@ func TestTakeOverFromALivingFlux(t *testing.T) {
 	m.create(k)
 	handled := func() string { return k.Status.LastHandledReconcileAt }
 
-	old := m.startFlux(program)
+	oldSource, old := m.startFlux(toolkit.Source), m.startFlux(toolkit.Kustomize)
+	m.ready(repo)
 	m.ready(k)
 	before, uid, generation := identities(t, c, m.applied), k.UID, k.Generation
 	inventory := m.inventory(k)
 	if managers(k, "gotk-kustomize-controller") == 0 || !slices.Contains(k.Finalizers, kustomizev1.KustomizationFinalizer) || len(inventory) != len(m.applied)+1 {
 		t.Fatalf("Flux was not at work here: %+v", k)
 	}
+	m.takeSource(oldSource, repo)
+	m.request(k, handled) // Flux's kustomize-controller works with our sources
 	m.stop(old)
 
 	// Weir takes over and finds nothing to do.
-	weir := m.startWeir()
+	weir := m.startWeir(toolkit.Kustomize)
 	m.request(k, handled)
 	if diff := cmp.Diff(before, identities(t, c, m.applied)); diff != "" {
 		t.Errorf("applied objects (-Flux +Weir):\n%s", diff)
@@ -106,7 +97,7 @@ func TestTakeOverFromALivingFlux(t *testing.T) {
 	m.stop(weir)
 
 	// Flux is back, finds nothing to do either, and deletes all that Weir left.
-	old = m.startFlux(program)
+	old = m.startFlux(toolkit.Kustomize)
 	m.request(k, handled)
 	if diff := cmp.Diff(before, identities(t, c, m.applied)); diff != "" {
 		t.Errorf("applied objects (-Weir +Flux):\n%s", diff)
@@ -131,41 +122,68 @@ func TestTakeOverFromALivingFlux(t *testing.T) {
 // extra is an object that leaves the source.
 const extra = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: extra, namespace: default}\n"
 
-// startFlux starts Flux's kustomize-controller, which knows other flags.
-func (m *migration) startFlux(program string) *toolkit.Process {
+// takeSource lets Weir's source-controller take the place of Flux's.
+func (m *migration) takeSource(old *toolkit.Process, repo *sourcev1.GitRepository) {
 	m.Helper()
-	var addresses []string
-	for range 2 {
+	if managers(repo, "source-controller") == 0 || !slices.Contains(repo.Finalizers, sourcev1.SourceFinalizer) {
+		m.Fatalf("Flux was not at work here: %+v", repo)
+	}
+	before := repo.DeepCopy()
+	m.stop(old)
+	weir := m.startWeir(toolkit.Source)
+	m.eventually("the artifact is ours", func() string {
+		if err := m.Get(m.Context(), client.ObjectKeyFromObject(repo), repo); err != nil {
+			return err.Error()
+		}
+		if repo.Status.Artifact == nil || !strings.Contains(repo.Status.Artifact.URL, weir.Address(toolkit.Source, "artifacts")) {
+			return fmt.Sprintf("%+v", repo.Status.Artifact)
+		}
+		return ""
+	})
+	m.ready(repo)
+	if repo.UID != before.UID || repo.Generation != before.Generation || repo.Status.Artifact.Revision != before.Status.Artifact.Revision {
+		m.Errorf("the GitRepository was %+v and is %+v", before, repo)
+	}
+}
+
+// startFlux starts a program of Flux's, which knows other flags.
+func (m *migration) startFlux(name string) *toolkit.Process {
+	m.Helper()
+	address := func() string {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			m.Fatal(err)
 		}
-		addresses = append(addresses, l.Addr().String())
-		_ = l.Close()
+		defer l.Close()
+		return l.Addr().String()
+	}
+	args := []string{"--metrics-addr=" + address(), "--health-addr=" + address()}
+	if name == toolkit.Source {
+		files := address()
+		args = append(args, "--storage-path="+m.TempDir(), "--storage-addr="+files, "--storage-adv-addr="+files)
 	}
 	p, err := toolkit.StartProcess(toolkit.ProcessOptions{
-		Name: "flux-kustomize-controller", Path: program, LogDir: m.TempDir(),
-		Args: []string{"--metrics-addr=" + addresses[0], "--health-addr=" + addresses[1], "--log-level=debug"},
-		Env:  []string{"KUBECONFIG=" + m.kubeconfig, "RUNTIME_NAMESPACE=default", "TMPDIR=" + m.TempDir()},
+		Name: "flux-" + name, Path: filepath.Join(os.Getenv(livingFlux), name), LogDir: m.TempDir(), Args: args,
+		Env: []string{"KUBECONFIG=" + m.kubeconfig, "RUNTIME_NAMESPACE=default", "TMPDIR=" + m.TempDir()},
 	})
 	if err != nil {
 		m.Fatal(err)
 	}
 	m.Cleanup(func() {
 		if m.Failed() {
-			m.Logf("Flux said:\n%s", p.Tail(30))
+			m.Logf("Flux's %s said:\n%s", name, p.Tail(30))
 		}
 		_ = p.Stop()
 	})
 	return p
 }
 
-// startWeir starts Weir's kustomize-controller.
-func (m *migration) startWeir() *toolkit.Toolkit {
+// startWeir starts a program of Weir's.
+func (m *migration) startWeir(name string) *toolkit.Toolkit {
 	m.Helper()
 	ctx, cancel := context.WithTimeout(m.Context(), patience)
 	defer cancel()
-	tools, err := toolkit.Start(ctx, toolkit.Options{BinDir: bin(m.T), WorkDir: m.TempDir(), Kubeconfig: m.kubeconfig, Programs: []string{toolkit.Kustomize}})
+	tools, err := toolkit.Start(ctx, toolkit.Options{BinDir: bin(m.T), WorkDir: m.TempDir(), Kubeconfig: m.kubeconfig, Programs: []string{name}})
 	if err != nil {
 		m.Fatal(err)
 	}
