@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	notificationv1beta3 "github.com/weirhq/weir/api/notification/v1beta3"
@@ -51,6 +53,16 @@ func (o *options) notifications(ctx context.Context, env *process.Env) error {
 		return err
 	}
 	n.queue = queue
+	stop, err := loader.Keep(filepath.Join(o.storagePath, "told.db"))
+	if err != nil {
+		return err
+	}
+	if err := mgr.Add(manager.RunnableFunc(func(ctx context.Context) error {
+		<-ctx.Done()
+		return stop()
+	})); err != nil {
+		return err
+	}
 	env.State.Add("delivery", func() any { return queue.State() })
 	if err := metrics.Registry.Register(queue); err != nil {
 		return err

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"sync"
 	"unicode"
 
 	eventv1 "github.com/fluxcd/pkg/apis/event/v1beta1"
@@ -53,6 +54,36 @@ type statusSender struct {
 // statusName is the language of spec.commitStatusExpr.
 var statusName = expression.NewLanguage([]string{"event", "alert", "provider"})
 
+// statusNames are the expressions that are in use. Senders are made anew every half
+// minute, and compiling costs more than all else that is done for them.
+var statusNames compiled
+
+// maxCompiled bounds how many expressions are kept; all go when there are more.
+const maxCompiled = 500
+
+// compiled keeps expressions by their text. The zero value is ready.
+type compiled struct {
+	mu  sync.Mutex
+	all map[string]*expression.Expression
+}
+
+func (c *compiled) of(text string) (*expression.Expression, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if e := c.all[text]; e != nil {
+		return e, nil
+	}
+	e, err := statusName.CompileValue(text)
+	if err != nil {
+		return nil, err
+	}
+	if c.all == nil || len(c.all) >= maxCompiled {
+		c.all = map[string]*expression.Expression{}
+	}
+	c.all[text] = e
+	return e, nil
+}
+
 // maxStatusName bounds the name of a status, in bytes; it is what GitLab takes.
 const maxStatusName = 255
 
@@ -60,7 +91,7 @@ const maxStatusName = 255
 func newStatusSender(t Target, f forge, maxDescription int) (Sender, error) {
 	s := &statusSender{forge: f, uid: t.UID, maxDescription: maxDescription, provider: t.Object}
 	if t.Object != nil && t.Object.Spec.CommitStatusExpr != "" {
-		name, err := statusName.CompileValue(t.Object.Spec.CommitStatusExpr)
+		name, err := statusNames.of(t.Object.Spec.CommitStatusExpr)
 		if err != nil {
 			return nil, fmt.Errorf("%w: spec.commitStatusExpr: %w", ErrInvalid, err)
 		}

@@ -3,6 +3,7 @@ package provider
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"testing"
@@ -104,5 +105,27 @@ func TestCommitStatusExpr(t *testing.T) {
 		if err != nil || len(to.bodies) != 2 || json.Unmarshal([]byte(to.bodies[1]), &got) != nil || got.Context != want {
 			t.Errorf("%s: got %q, %v", expr, got.Context, err)
 		}
+	}
+}
+
+// An expression is compiled once, however often its sender is made; what cannot be
+// compiled is not kept.
+func TestStatusNamesAreCompiledOnce(t *testing.T) {
+	var c compiled
+	first, err := c.of("event.reason")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := c.of("event.reason"); err != nil || again != first {
+		t.Errorf("it was compiled anew: %v", err)
+	}
+	if _, err := c.of("nope("); err == nil || len(c.all) != 1 {
+		t.Errorf("%d expressions are kept, and nonsense gives %v", len(c.all), err)
+	}
+	for i := len(c.all); i < maxCompiled; i++ {
+		c.all[fmt.Sprint(i)] = first // stands for others
+	}
+	if _, err := c.of("event.severity"); err != nil || len(c.all) != 1 {
+		t.Errorf("%d expressions are kept, %v", len(c.all), err)
 	}
 }

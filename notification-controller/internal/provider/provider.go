@@ -102,6 +102,12 @@ type Loader struct {
 	own    ownTokens
 }
 
+// Keep remembers in a file what messages refer back to, such as threads, so that it
+// is known after a restart. It returns how to end that.
+func (l *Loader) Keep(path string) (stop func() error, err error) {
+	return l.memory.Close, l.memory.keep(path)
+}
+
 // Loaded is a Provider ready for use.
 type Loaded struct {
 	Type    Type

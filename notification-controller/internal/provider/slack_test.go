@@ -2,9 +2,12 @@ package provider
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -207,6 +210,37 @@ func TestSlackThreads(t *testing.T) {
 	}
 }
 
+// TestSlackThreadsOutliveTheProcess tells an incident with a restart before each message;
+// at the end the file is damaged, and a new thread begins.
+func TestSlackThreadsOutliveTheProcess(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "storage", "told.db")
+	to := newSink(t, slackAPI("1.0"), slackAPI("1.1"), slackAPI("1.2"), slackAPI("2.0"), slackAPI("3.0"))
+	for n, tt := range []struct {
+		event  *eventv1.Event
+		thread string
+		damage string
+	}{{event: sample()}, {event: sample(), thread: "1.0"}, {event: recovery(), thread: "1.0"}, {event: sample()}, {event: sample(), damage: "no file of ours"}} {
+		if tt.damage != "" {
+			if err := os.WriteFile(path, []byte(tt.damage), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		m := &memory{}
+		if err := m.keep(path); err != nil {
+			t.Fatal(err)
+		}
+		if err := send(t.Context(), slackTo(t, "blocks", to, m), tt.event); err != nil {
+			t.Fatal(err)
+		}
+		if got := sentTo(t, to, n).Thread; got != tt.thread {
+			t.Errorf("message %d is in thread %q, want %q", n, got, tt.thread)
+		}
+		if err := errors.Join(m.Close(), m.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // TestSlackThreadIsGone asserts that a message still arrives when somebody
 // deleted the thread.
 func TestSlackThreadIsGone(t *testing.T) {
@@ -264,7 +298,10 @@ func TestSlackAPIRefusal(t *testing.T) {
 }
 
 func TestMemoryIsBounded(t *testing.T) {
-	m := &memory{}
+	m, path := &memory{}, filepath.Join(t.TempDir(), "told.db")
+	if err := m.keep(path); err != nil {
+		t.Fatal(err)
+	}
 	for n := range maxTold + 10 {
 		e := sample()
 		e.InvolvedObject.Name = fmt.Sprint(n)
@@ -276,5 +313,13 @@ func TestMemoryIsBounded(t *testing.T) {
 	first.InvolvedObject.Name, last.InvolvedObject.Name = "0", fmt.Sprint(maxTold+9)
 	if len(m.at) != maxTold || m.order.Len() != maxTold || m.of("uid", first).thread != "" || m.of("uid", last).thread != "1.0" {
 		t.Errorf("%d objects are remembered", len(m.at))
+	}
+	again := &memory{}
+	if err := errors.Join(m.Close(), again.keep(path)); err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	if len(again.at) != maxTold || again.of("uid", first).thread != "" || again.of("uid", last).thread != "1.0" {
+		t.Errorf("%d objects are remembered by a file", len(again.at))
 	}
 }
