@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"time"
 
 	"github.com/fluxcd/pkg/auth"
@@ -63,6 +64,9 @@ func storagePath() string {
 }
 
 func main() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(50) // a good part of the heap is schemas that stay, which need no garbage beside them
+	}
 	var o options
 	process.Main(process.Program{
 		Name:        "notification-controller",

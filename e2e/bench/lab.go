@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	kustomizev1 "github.com/weirhq/weir/api/kustomize/v1"
+	notificationv1beta3 "github.com/weirhq/weir/api/notification/v1beta3"
 	sourcev1 "github.com/weirhq/weir/api/source/v1"
 	"github.com/weirhq/weir/internal/crd"
 	"github.com/weirhq/weir/internal/gitserver"
@@ -66,7 +67,7 @@ func newLab(ctx context.Context, o options, dir string) (_ *lab, err error) {
 		return nil, err
 	}
 	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, sourcev1.AddToScheme, kustomizev1.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, sourcev1.AddToScheme, kustomizev1.AddToScheme, notificationv1beta3.AddToScheme} {
 		if err := add(scheme); err != nil {
 			return nil, err
 		}

@@ -6,6 +6,7 @@
 //	make bench BENCH="-n 1000 -only first"  # for the memory at the end
 //	make bench BENCH="-large 5000"          # one Kustomization of 1250, 2500 and 5000 objects
 //	make bench BENCH="-sources 1000"        # as many GitRepositories on a server that is far away
+//	make bench BENCH="-events 1000"         # events, so many a second for ten seconds
 //
 // Seconds move with the machine; requests do not. "requests" are those of the
 // four controllers, as their clients count them; "all req." is what the API
@@ -38,6 +39,7 @@ func main() {
 	flag.IntVar(&o.sources, "sources", 0, "how many GitRepositories on a server that takes 200 ms for each answer; measures only that")
 	flag.DurationVar(&o.interval, "interval", time.Minute, "the interval of those")
 	flag.StringVar(&o.only, "only", "", "the jobs to measure, separated by commas: single, edit, deleted, first, rest, one, all, chain; rest, one and all need first, edit and deleted need single; all of them by default")
+	flag.IntVar(&o.events, "events", 0, "how many events a second the notification-controller gets for ten seconds; measures only that")
 	flag.DurationVar(&o.idle, "idle", time.Minute, "how long to watch the cluster at rest")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -54,6 +56,7 @@ type options struct {
 	large, sources   int
 	interval         time.Duration
 	only             string
+	events           int
 	idle             time.Duration
 }
 
@@ -96,6 +99,8 @@ func (l *lab) jobs() (jobs []func(context.Context) error, err error) {
 		return []func(context.Context) error{l.largeOnes}, nil
 	case l.o.sources > 0:
 		return []func(context.Context) error{l.manySources}, nil
+	case l.o.events > 0:
+		return []func(context.Context) error{l.eventLoad}, nil
 	}
 	wanted := map[string]bool{}
 	for name := range strings.SplitSeq(l.o.only, ",") {

@@ -76,6 +76,22 @@ func StartProcess(o ProcessOptions) (*Process, error) {
 	return p, nil
 }
 
+// Peak is the most memory that the program has held at once, in bytes. Only Linux
+// tells it.
+func (p *Process) Peak() (int64, error) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(status)) {
+		var kib int64
+		if n, _ := fmt.Sscanf(line, "VmHWM: %d kB", &kib); n == 1 {
+			return kib << 10, nil
+		}
+	}
+	return 0, fmt.Errorf("the system does not say how much memory %s had", p.Name)
+}
+
 // Ended is closed when the program has ended.
 func (p *Process) Ended() <-chan struct{} { return p.ended }
 
