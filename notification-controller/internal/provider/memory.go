@@ -12,6 +12,7 @@ import (
 
 	eventv1 "github.com/fluxcd/pkg/apis/event/v1beta1"
 	"go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 )
 
 // maxTold bounds what is remembered; the one that was used least recently
@@ -50,7 +51,7 @@ func (i *memory) keep(path string) error {
 		return err
 	}
 	err := i.open(path)
-	if err != nil && !errors.Is(err, bbolt.ErrTimeout) {
+	if err != nil && !errors.Is(err, bolterrors.ErrTimeout) {
 		if err := os.Remove(path); err != nil {
 			return err
 		}
