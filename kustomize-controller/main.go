@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"runtime/debug"
 	_ "time/tzdata" // maintenance windows name time zones, and images have none
 
 	"github.com/fluxcd/pkg/auth"
@@ -25,6 +26,9 @@ import (
 )
 
 func main() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(50) // schemas and caches stay; garbage as large as they are would double the memory
+	}
 	var o options
 	process.Main(process.Program{
 		Name:        "kustomize-controller",
