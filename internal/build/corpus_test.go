@@ -3,8 +3,10 @@ package build
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"path"
+	"slices"
 	"strings"
 )
 
@@ -110,13 +112,14 @@ func (g *generator) base(dir string, apps int) {
 			add(fmt.Sprintf("a%d-%d.yaml", i, j), d)
 		}
 	}
-	for p, text := range map[string]string{
+	extra := map[string]string{
 		"list.yaml":  "apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: ConfigMap, metadata: {name: " + name + "-l1}}\n- {apiVersion: v1, kind: Namespace, metadata: {name: " + name + "-l2}}\n",
 		"local.yaml": manifest("ConfigMap", "v1", name+"-local", "", "  annotations: {config.kubernetes.io/local-config: \"true\"}\n"),
 		"hook.yaml":  manifest("ValidatingWebhookConfiguration", "admissionregistration.k8s.io/v1", name, "", "webhooks:\n- name: a.example.org\n  clientConfig: {service: {name: "+name+"0, path: /x}}\n"),
-	} {
+	}
+	for _, p := range slices.Sorted(maps.Keys(extra)) { // a seed is one source
 		if g.on(.3) {
-			add(p, text)
+			add(p, extra[p])
 		}
 	}
 	if g.on(.4) {
