@@ -141,6 +141,8 @@ func (e *Env) MaxRetryDelay() time.Duration { return e.limits.MaxRetryDelay }
 func (e *Env) Controller() controller.Options {
 	if e.queues == nil { // an Env that was put together by hand
 		e.queues = &queues{log: ctrl.Log}
+		// A failure that is tried again at once leaves no worker for others.
+		e.limits = fluxctrl.RateLimiterOptions{MinRetryDelay: 50 * time.Millisecond, MaxRetryDelay: time.Minute}
 	}
 	return controller.Options{
 		MaxConcurrentReconciles: e.Concurrent,
