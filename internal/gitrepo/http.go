@@ -11,10 +11,11 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/weirhq/weir/internal/upstream"
 )
 
 const userAgent = "git/weir"
@@ -25,12 +26,15 @@ type httpTransport struct {
 	auth   Auth
 	client *http.Client
 
+	patience *upstream.Patience
+	who      string // as whom, for patience
+
 	mu   sync.Mutex
 	base map[string]string // by service, where the server redirected to
 }
 
-func newHTTPTransport(addr address, auth Auth, rt http.RoundTripper) *httpTransport {
-	t := &httpTransport{addr: addr, auth: auth, base: map[string]string{}}
+func newHTTPTransport(addr address, auth Auth, rt http.RoundTripper, patience *upstream.Patience, who string) *httpTransport {
+	t := &httpTransport{addr: addr, auth: auth, base: map[string]string{}, patience: patience, who: who}
 	t.client = &http.Client{Transport: rt, CheckRedirect: t.redirect}
 	return t
 }
@@ -142,6 +146,9 @@ func (s *httpSession) do(req *http.Request) (*http.Response, error) {
 	case a.Password != "" || a.Username != "":
 		req.SetBasicAuth(a.Username, a.Password)
 	}
+	if b, ok := errors.AsType[*upstream.Busy](s.t.patience.Ask(s.t.who, req.URL.Host)); ok {
+		return nil, &busy{status: b.Error(), after: b.After}
+	}
 	resp, err := s.t.client.Do(req)
 	if err != nil {
 		return nil, httpError(err)
@@ -150,6 +157,9 @@ func (s *httpSession) do(req *http.Request) (*http.Response, error) {
 		return resp, nil
 	}
 	resp.Body.Close()
+	if b, ok := errors.AsType[*upstream.Busy](s.t.patience.Note(s.t.who, resp.Request.URL.Host, resp)); ok {
+		return nil, &busy{status: resp.Status, after: b.After}
+	}
 	return nil, s.t.statusError(resp)
 }
 
@@ -180,19 +190,6 @@ func (t *httpTransport) statusError(resp *http.Response) error {
 		return fmt.Errorf("%w: the proxy answers %q", ErrAuth, resp.Status)
 	case code == http.StatusNotFound || code == http.StatusGone:
 		return fmt.Errorf("repository %w: the server answers %q: check the address, and that the credentials may read it", ErrNotFound, resp.Status)
-	case code == http.StatusTooManyRequests || code == http.StatusServiceUnavailable:
-		return &busy{status: resp.Status, after: retryAfter(resp.Header.Get("Retry-After"))}
 	}
 	return fmt.Errorf("%w: the server answers %q", ErrUnreachable, resp.Status)
-}
-
-// retryAfter reads seconds or a date (RFC 9110, 10.2.3), an hour at most.
-func retryAfter(value string) time.Duration {
-	var d time.Duration
-	if n, err := strconv.Atoi(value); err == nil {
-		d = time.Duration(min(n, 3600)) * time.Second
-	} else if at, err := http.ParseTime(value); err == nil {
-		d = time.Until(at)
-	}
-	return min(max(d, 0), time.Hour)
 }

@@ -27,6 +27,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/weirhq/weir/internal/upstream"
 )
 
 // Options shape a Pool. Zero values mean the defaults.
@@ -65,6 +67,7 @@ type Pool struct {
 	key        []byte   // of the names of the mirrors' folders
 	entries    map[string]*poolEntry
 	transports map[string]*http.Transport // by digest of the proxy and the TLS settings
+	patience   upstream.Patience          // with hosts, of everybody with the same credentials
 }
 
 // poolEntry is one mirror and what is shared by those who use it.
@@ -143,7 +146,7 @@ func (p *Pool) Open(rawURL string, auth Auth) (*Repo, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrAuth, err)
 	}
-	r.client.t = newHTTPTransport(addr, auth, rt)
+	r.client.t = newHTTPTransport(addr, auth, rt, &p.patience, r.who)
 	return r, nil
 }
 

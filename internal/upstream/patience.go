@@ -44,6 +44,16 @@ type rest struct {
 // place is a server as somebody sees it.
 type place struct{ who, host string }
 
+// Ask returns a *Busy while a host wants to be left alone by somebody, for clients that
+// have no Transport of this package.
+func (p *Patience) Ask(who, host string) error { return p.busy(place{who, host}) }
+
+// Note returns a *Busy if the answer of a host to somebody asks for time, which is
+// remembered.
+func (p *Patience) Note(who, host string, resp *http.Response) error {
+	return p.note(place{who, host}, resp)
+}
+
 // busy returns an error while the server is to be left alone.
 func (p *Patience) busy(at place) error {
 	p.mu.Lock()
