@@ -13,6 +13,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -123,7 +124,12 @@ type component struct {
 	// Lists are entries added at the end of lists, by object and by the name of the
 	// list, which is unique within an object.
 	Lists map[string]map[string][]any `json:"lists"`
+	// Specs are fields of Deployments' specs, by object: those of specs below.
+	Specs map[string]map[string]any `json:"specs"`
 }
+
+// specs are the fields of a Deployment's spec that a component may change.
+var specs = []string{"replicas", "strategy"}
 
 // lists are the places where a component may add entries.
 var lists = map[string][]string{
@@ -171,7 +177,7 @@ func (f Files) addComponents(config, version string, all []*unstructured.Unstruc
 }
 
 func difference(without, with []*unstructured.Unstructured) (component, error) {
-	c := component{Remove: []string{}, Add: []*unstructured.Unstructured{}, Lists: map[string]map[string][]any{}}
+	c := component{Remove: []string{}, Add: []*unstructured.Unstructured{}, Lists: map[string]map[string][]any{}, Specs: map[string]map[string]any{}}
 	after := map[string]*unstructured.Unstructured{}
 	for _, obj := range with {
 		after[id(obj)] = obj
@@ -188,14 +194,35 @@ func difference(without, with []*unstructured.Unstructured) (component, error) {
 		if more := cut(obj.Object, changed.Object); len(more) > 0 {
 			c.Lists[name] = more
 		}
+		if other := changedSpec(obj, changed); len(other) > 0 {
+			c.Specs[name] = other
+		}
 		if !equal(obj, changed) {
-			return c, fmt.Errorf("it changes more of %s than the chart can, which is to add to the end of %v", name, slices.Sorted(maps.Keys(lists)))
+			return c, fmt.Errorf("it changes more of %s than the chart can, which is to add to the end of %v, and %v of Deployments", name, slices.Sorted(maps.Keys(lists)), specs)
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(after)) {
 		c.Add = append(c.Add, after[name])
 	}
 	return c, nil
+}
+
+// changedSpec puts back what was changed of the fields in specs, and returns what
+// they were changed to.
+func changedSpec(was, is *unstructured.Unstructured) map[string]any {
+	changed := map[string]any{}
+	if was.GetKind() != "Deployment" {
+		return changed
+	}
+	before, _ := was.Object["spec"].(map[string]any)
+	after, _ := is.Object["spec"].(map[string]any)
+	for _, field := range specs {
+		if reflect.DeepEqual(before[field], after[field]) {
+			continue
+		}
+		changed[field], after[field] = after[field], before[field]
+	}
+	return changed
 }
 
 // cut takes what was added to the lists of an object out again, and returns it.

@@ -31,9 +31,9 @@ nothing is written twice. What is here changes them as the values say.
 {{- toJson $all -}}
 {{- end -}}
 
-{{/* weir.object: one object, with what the components say of it. */}}
+{{/* weir.object: one object, with what the components say of it; values say more. */}}
 {{- define "weir.object" -}}
-{{- $object := .object -}}
+{{- $object := .object -}}{{- $values := .values | default dict -}}
 {{- $id := printf "%s/%s" $object.kind $object.metadata.name -}}
 {{- $gone := false -}}
 {{- range .components -}}
@@ -45,6 +45,9 @@ nothing is written twice. What is here changes them as the values say.
 {{- if ne $list "volumes" -}}{{- $holder = first $holder.containers -}}{{- end -}}
 {{- end -}}
 {{- $_ := set $holder $list (concat (index $holder $list) $more) -}}
+{{- end -}}
+{{- range $field, $to := index .specs $id -}}
+{{- if not (hasKey $values $field) -}}{{- $_ := set $object.spec $field $to -}}{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- if not $gone }}
