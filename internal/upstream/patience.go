@@ -44,29 +44,22 @@ type rest struct {
 // place is a server as somebody sees it.
 type place struct{ who, host string }
 
-// Ask returns a *Busy while a host wants to be left alone by somebody, for clients that
-// have no Transport of this package.
-func (p *Patience) Ask(who, host string) error { return p.busy(place{who, host}) }
-
-// Note returns a *Busy if the answer of a host to somebody asks for time, which is
-// remembered.
-func (p *Patience) Note(who, host string, resp *http.Response) error {
-	return p.note(place{who, host}, resp)
-}
-
-// busy returns an error while the server is to be left alone.
-func (p *Patience) busy(at place) error {
+// Ask returns a *Busy while the host is to be left alone by who, which stands for
+// credentials, and nil otherwise.
+func (p *Patience) Ask(who, host string) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	wait := time.Until(p.until[at].until)
+	wait := time.Until(p.until[place{who, host}].until)
 	if wait <= 0 {
 		return nil
 	}
-	return &Busy{Host: at.host, After: wait}
+	return &Busy{Host: host, After: wait}
 }
 
-// note returns an error if the answer asks for time, and remembers it.
-func (p *Patience) note(at place, resp *http.Response) error {
+// Note returns a *Busy if what the host has answered who asks for time, and remembers
+// it.
+func (p *Patience) Note(who, host string, resp *http.Response) error {
+	at := place{who, host}
 	after, named := retryAfter(resp.Header.Get("Retry-After"))
 	tooMany := resp.StatusCode == http.StatusTooManyRequests
 	if !tooMany && (resp.StatusCode != http.StatusServiceUnavailable || !named) {
@@ -79,7 +72,7 @@ func (p *Patience) note(at place, resp *http.Response) error {
 		last := p.until[at]
 		ago := time.Since(last.until)
 		if ago < 0 { // others were answered before
-			return &Busy{Host: at.host, After: -ago}
+			return &Busy{Host: host, After: -ago}
 		}
 		after = minWait
 		if ago <= last.wait {
@@ -88,7 +81,7 @@ func (p *Patience) note(at place, resp *http.Response) error {
 		r = rest{until: time.Now().Add(after), wait: after}
 	}
 	p.remember(at, r)
-	return &Busy{Host: at.host, After: after}
+	return &Busy{Host: host, After: after}
 }
 
 // remember makes room for one more. Servers beyond the bound are asked as if they had

@@ -82,15 +82,14 @@ func New(o Options) (*Transport, error) {
 
 // RoundTrip implements http.RoundTripper.
 func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
-	at := place{t.who, r.URL.Host}
-	if err := t.patience.busy(at); err != nil {
+	if err := t.patience.Ask(t.who, r.URL.Host); err != nil {
 		return nil, err
 	}
 	resp, err := t.base.RoundTrip(r)
 	if err != nil {
 		return nil, err
 	}
-	if err := t.patience.note(at, resp); err != nil {
+	if err := t.patience.Note(t.who, r.URL.Host, resp); err != nil {
 		resp.Body.Close()
 		return nil, err
 	}
@@ -103,7 +102,7 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 // Busy returns a *Busy while host wants to be left alone, and nil otherwise.
-func (t *Transport) Busy(host string) error { return t.patience.busy(place{t.who, host}) }
+func (t *Transport) Busy(host string) error { return t.patience.Ask(t.who, host) }
 
 // CloseIdleConnections is found by http.Client.
 func (t *Transport) CloseIdleConnections() { t.base.CloseIdleConnections() }

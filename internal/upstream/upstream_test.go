@@ -112,10 +112,10 @@ func TestPatienceEnds(t *testing.T) {
 func TestPatienceWithoutATime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var p Patience
-		at := place{"robot", "registry.test"}
+		const who, host = "robot", "registry.test"
 		answer := func(status int, after string) time.Duration {
 			t.Helper()
-			err := p.note(at, &http.Response{StatusCode: status, Header: http.Header{"Retry-After": {after}}})
+			err := p.Note(who, host, &http.Response{StatusCode: status, Header: http.Header{"Retry-After": {after}}})
 			busy, _ := errors.AsType[*Busy](err)
 			if busy == nil {
 				return 0
@@ -131,18 +131,18 @@ func TestPatienceWithoutATime(t *testing.T) {
 			if got := answer(http.StatusTooManyRequests, "soon"); got != want-time.Second {
 				t.Fatalf("another answer to the same load makes it %s", got)
 			}
-			if p.busy(at) == nil || p.busy(place{"other", at.host}) != nil || p.busy(place{at.who, "other.test"}) != nil {
+			if p.Ask(who, host) == nil || p.Ask("other", host) != nil || p.Ask(who, "other.test") != nil {
 				t.Fatal("not this one alone is left alone")
 			}
 			time.Sleep(want - time.Second)
-			if err := p.busy(at); err != nil || answer(http.StatusOK, "") != 0 {
+			if err := p.Ask(who, host); err != nil || answer(http.StatusOK, "") != 0 {
 				t.Fatalf("it is never asked again: %v", err)
 			}
 		}
 		if got := answer(http.StatusTooManyRequests, "5"); got != 5*time.Second {
 			t.Errorf("the time that it names does not count: %s", got)
 		}
-		if answer(http.StatusOK, "") != 0 || p.busy(at) == nil {
+		if answer(http.StatusOK, "") != 0 || p.Ask(who, host) == nil {
 			t.Error("an answer to somebody else ends the time that it named")
 		}
 		time.Sleep(time.Minute)
@@ -156,7 +156,7 @@ func TestPatienceIsBounded(t *testing.T) {
 	var p Patience
 	for i := range maxHosts + 10 {
 		resp := &http.Response{StatusCode: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"60"}}}
-		if err := p.note(place{host: strings.Repeat("a", i)}, resp); err == nil {
+		if err := p.Note("", strings.Repeat("a", i), resp); err == nil {
 			t.Fatal("the answer was not understood")
 		}
 	}
