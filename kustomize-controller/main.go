@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"runtime/debug"
 	_ "time/tzdata" // maintenance windows name time zones, and images have none
 
 	"github.com/fluxcd/pkg/auth"
@@ -26,9 +25,6 @@ import (
 )
 
 func main() {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(50) // schemas and caches stay; garbage as large as they are would double the memory
-	}
 	var o options
 	process.Main(process.Program{
 		Name:        "kustomize-controller",
@@ -36,6 +32,7 @@ func main() {
 		AddToScheme: []func(*runtime.Scheme) error{kustomizev1.AddToScheme, sourcev1.AddToScheme},
 		Kinds:       []client.Object{&kustomizev1.Kustomization{}},
 		Flags:       o.bind,
+		GCPercent:   50, // schemas and caches stay; garbage as large as they are would double the memory
 		Gates:       gates,
 		Moot:        moot,
 		Setup:       o.setup,

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"time"
 
 	"github.com/fluxcd/pkg/auth"
@@ -64,9 +63,6 @@ func storagePath() string {
 }
 
 func main() {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(50) // a good part of the heap is schemas that stay, which need no garbage beside them
-	}
 	var o options
 	process.Main(process.Program{
 		Name:        "notification-controller",
@@ -74,6 +70,7 @@ func main() {
 		Kinds:       []client.Object{&notificationv1.Receiver{}, &notificationv1beta3.Alert{}, &notificationv1beta3.Provider{}},
 		Gates:       gates,
 		Flags:       o.bind,
+		GCPercent:   50, // a good part of the heap is schemas that stay, which need no garbage beside them
 		Receiver:    true,
 		Setup:       o.setup,
 	})

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -58,6 +59,10 @@ type Program struct {
 	// Moot names feature gates of the wire API that change nothing in this
 	// version, and why. They are accepted, as Inert flags are.
 	Moot map[string]string
+	// GCPercent is how much garbage may lie beside what is in use before it is
+	// collected, in percent (runtime/debug.SetGCPercent); 0 is Go's own default. The
+	// environment variable GOGC goes before it.
+	GCPercent int
 	// Receiver says that the program receives events instead of sending them:
 	// then --events-addr is one of its own flags.
 	Receiver bool
@@ -221,6 +226,9 @@ func (o *options) features(p *Program) (map[string]bool, error) {
 // Main runs the program until it is told to stop, and exits: with 0 after a
 // signal, with 1 and a logged error otherwise.
 func Main(p Program) {
+	if p.GCPercent > 0 && os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(p.GCPercent)
+	}
 	if err := run(ctrl.SetupSignalHandler(), &p, os.Args[1:]); err != nil {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", p.Name, err)
 		os.Exit(1)
