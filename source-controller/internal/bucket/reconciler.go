@@ -11,8 +11,6 @@ import (
 
 	"github.com/fluxcd/pkg/apis/meta"
 	"github.com/fluxcd/pkg/sourceignore"
-	apimeta "k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	sourcev1 "github.com/weirhq/weir/api/source/v1"
@@ -228,13 +226,7 @@ func upToDate(b *sourcev1.Bucket, revision string) bool {
 
 // stored is the outcome of every success.
 func stored(b *sourcev1.Bucket) loop.Done {
-	now := b.Status.Artifact
-	message := fmt.Sprintf("stored artifact: revision '%s'", now.Revision)
-	apimeta.SetStatusCondition(&b.Status.Conditions, metav1.Condition{
-		Type: sourcev1.ArtifactInStorageCondition, Status: metav1.ConditionTrue, ObservedGeneration: b.Generation,
-		Reason: meta.SucceededReason, Message: message,
-	})
-	return loop.Done{Message: message, Metadata: map[string]string{"revision": now.Revision, "digest": now.Digest}}
+	return custody.Stored(b, fmt.Sprintf("stored artifact: revision '%s'", b.Status.Artifact.Revision))
 }
 
 // announced is stored that tells of a new artifact. One that was only put back is no

@@ -80,6 +80,18 @@ func (c *Custodian) present(src Source, a *meta.Artifact) bool {
 	return present
 }
 
+// Stored says in the conditions that the artifact is in storage, and returns the outcome
+// of that.
+func Stored(src Source, message string) loop.Done {
+	conditions, a := src.GetConditions(), src.GetArtifact()
+	apimeta.SetStatusCondition(&conditions, metav1.Condition{
+		Type: sourcev1.ArtifactInStorageCondition, Status: metav1.ConditionTrue, ObservedGeneration: src.GetGeneration(),
+		Reason: meta.SucceededReason, Message: message,
+	})
+	src.SetConditions(conditions)
+	return loop.Done{Message: message, Metadata: map[string]string{"revision": a.Revision, "digest": a.Digest}}
+}
+
 // Collect removes old artifacts, but not the one that the API server's status names
 // until the new status is written.
 func (c *Custodian) Collect(src Source, before *meta.Artifact) {

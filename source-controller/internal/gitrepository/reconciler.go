@@ -9,8 +9,6 @@ import (
 	"time"
 
 	"github.com/fluxcd/pkg/apis/meta"
-	apimeta "k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	sourcev1 "github.com/weirhq/weir/api/source/v1"
@@ -234,14 +232,7 @@ func (r *Reconciler) publish(repo *sourcev1.GitRepository, revision gitrepo.Revi
 
 // stored is the outcome of every success.
 func stored(repo *sourcev1.GitRepository) loop.Done {
-	message := fmt.Sprintf("stored artifact for revision '%s'", repo.Status.Artifact.Revision)
-	apimeta.SetStatusCondition(&repo.Status.Conditions, metav1.Condition{
-		Type: sourcev1.ArtifactInStorageCondition, Status: metav1.ConditionTrue, ObservedGeneration: repo.Generation,
-		Reason: meta.SucceededReason, Message: message,
-	})
-	return loop.Done{Message: message, Metadata: map[string]string{
-		"revision": repo.Status.Artifact.Revision, "digest": repo.Status.Artifact.Digest,
-	}}
+	return custody.Stored(repo, fmt.Sprintf("stored artifact for revision '%s'", repo.Status.Artifact.Revision))
 }
 
 // announced is the outcome after an artifact was published. One that was only put

@@ -11,8 +11,6 @@ import (
 	"sync"
 
 	"github.com/fluxcd/pkg/apis/meta"
-	apimeta "k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -224,13 +222,7 @@ func (r *Reconciler) read(ctx context.Context, body io.Reader) (string, *chartin
 
 // stored is the outcome of every success.
 func stored(repo *sourcev1.HelmRepository) loop.Done {
-	now := repo.Status.Artifact
-	message := fmt.Sprintf("stored artifact: revision '%s'", now.Revision)
-	apimeta.SetStatusCondition(&repo.Status.Conditions, metav1.Condition{
-		Type: sourcev1.ArtifactInStorageCondition, Status: metav1.ConditionTrue, ObservedGeneration: repo.Generation,
-		Reason: meta.SucceededReason, Message: message,
-	})
-	return loop.Done{Message: message, Metadata: map[string]string{"revision": now.Revision, "digest": now.Digest}}
+	return custody.Stored(repo, fmt.Sprintf("stored artifact: revision '%s'", repo.Status.Artifact.Revision))
 }
 
 // announced is stored that tells of a new artifact. One that was only put back is no

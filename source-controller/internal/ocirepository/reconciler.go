@@ -6,8 +6,6 @@ import (
 	"time"
 
 	"github.com/fluxcd/pkg/apis/meta"
-	apimeta "k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	sourcev1 "github.com/weirhq/weir/api/source/v1"
@@ -189,14 +187,8 @@ const (
 
 // stored is the outcome of every success.
 func stored(repo *sourcev1.OCIRepository) loop.Done {
-	now := repo.Status.Artifact
-	message := fmt.Sprintf("stored artifact for digest '%s'", now.Revision)
-	apimeta.SetStatusCondition(&repo.Status.Conditions, metav1.Condition{
-		Type: sourcev1.ArtifactInStorageCondition, Status: metav1.ConditionTrue, ObservedGeneration: repo.Generation,
-		Reason: meta.SucceededReason, Message: message,
-	})
-	done := loop.Done{Message: message, Metadata: map[string]string{"revision": now.Revision, "digest": now.Digest}}
-	if origin := now.Metadata[originRevision]; origin != "" {
+	done := custody.Stored(repo, fmt.Sprintf("stored artifact for digest '%s'", repo.Status.Artifact.Revision))
+	if origin := repo.Status.Artifact.Metadata[originRevision]; origin != "" {
 		done.Metadata["originRevision"] = origin
 	}
 	return done
