@@ -6,7 +6,6 @@ import (
 	"crypto/sha1"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 
@@ -22,6 +21,8 @@ const (
 	// maxHeldIndex is the size in bytes up to which an index is read at once.
 	maxHeldIndex = 4 << 20
 )
+
+var errBadIndex = errors.New("the index of a pack is damaged")
 
 func compareHashes(a, b plumbing.Hash) int { return bytes.Compare(a[:], b[:]) }
 
@@ -108,7 +109,7 @@ func openIndex(path string) (_ *index, err error) {
 		ok = ok && (i == 0 || x.fanout[i-1] <= x.fanout[i])
 	}
 	if !ok || x.size < indexHashes+x.count()*28+40 {
-		return nil, errors.New("the index of a pack is damaged")
+		return nil, errBadIndex
 	}
 	return x, nil
 }
@@ -154,7 +155,7 @@ func (x *index) offset(n int64) (int64, error) {
 		return 0, err
 	}
 	if at = int64(binary.BigEndian.Uint64(b[:])); at < 0 {
-		return 0, fmt.Errorf("the index of a pack is damaged")
+		return 0, errBadIndex
 	}
 	return at, nil
 }
