@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/fluxcd/pkg/apis/meta"
-	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -57,29 +56,7 @@ func TestSlowBuildsHoldNoWorker(t *testing.T) {
 		})
 	}
 	r := g.run(workers)
-	r.await("all of them say what they wait for", func() string {
-		var all kustomizev1.KustomizationList
-		if err := r.List(t.Context(), &all, client.InNamespace(g.ns)); err != nil {
-			return err.Error()
-		}
-		waiting := 0
-		for _, k := range all.Items {
-			if c := apimeta.FindStatusCondition(k.Status.Conditions, meta.ReadyCondition); c != nil && c.Status == metav1.ConditionUnknown && strings.HasPrefix(c.Message, "Building manifests for revision v1") {
-				waiting++
-			}
-		}
-		if waiting != stuck { // more than there are workers
-			return fmt.Sprintf("%d of %d", waiting, stuck)
-		}
-		return ""
-	})
-	g.kustomization("app", nil)
-	r.await("another one is applied", func() string {
-		if got := g.value("a"); got != "1" {
-			return got
-		}
-		return ""
-	})
+	r.waitWithoutWorkers(stuck, "Building manifests for revision v1")
 	close(base.open)
 	r.readyAll(stuck+1, "v1")
 	if got := g.value("p3-far"); got != "1" {

@@ -20,7 +20,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/config"
-	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/weirhq/weir/api/duration"
@@ -42,29 +41,6 @@ const slowMachine = 250 * time.Millisecond
 func percentile(d []time.Duration, p int) time.Duration {
 	slices.Sort(d)
 	return d[(len(d)-1)*p/100]
-}
-
-// reconciliations counts what has been done for the objects of a namespace, by
-// the metric that dashboards read.
-func reconciliations(t *testing.T, namespace string) (n uint64) {
-	t.Helper()
-	families, err := metrics.Registry.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, f := range families {
-		if f.GetName() != "gotk_reconcile_duration_seconds" {
-			continue
-		}
-		for _, m := range f.GetMetric() {
-			for _, l := range m.GetLabel() {
-				if l.GetName() == "namespace" && l.GetValue() == namespace {
-					n += m.GetHistogram().GetSampleCount()
-				}
-			}
-		}
-	}
-	return n
 }
 
 // running is a whole controller: manager, caches, queue and workers.
@@ -151,6 +127,35 @@ func (r *running) readyAll(count int, revision string) {
 	})
 }
 
+// waitWithoutWorkers waits until that many Kustomizations, more than there are workers,
+// say what they wait for, and another one is applied nevertheless.
+func (r *running) waitWithoutWorkers(stuck int, message string) {
+	r.Helper()
+	r.await("all of them say what they wait for", func() string {
+		var all kustomizev1.KustomizationList
+		if err := r.List(r.Context(), &all, client.InNamespace(r.ns)); err != nil {
+			return err.Error()
+		}
+		waiting := 0
+		for _, k := range all.Items {
+			if c := apimeta.FindStatusCondition(k.Status.Conditions, meta.ReadyCondition); c != nil && c.Status == metav1.ConditionUnknown && strings.HasPrefix(c.Message, message) {
+				waiting++
+			}
+		}
+		if waiting != stuck {
+			return fmt.Sprintf("%d of %d", waiting, stuck)
+		}
+		return ""
+	})
+	r.kustomization("app", nil)
+	r.await("another one is applied", func() string {
+		if got := r.value("a"); got != "1" {
+			return got
+		}
+		return ""
+	})
+}
+
 // await asks until what is missing is "".
 func (g *rig) await(what string, missing func() string) {
 	g.Helper()
@@ -183,7 +188,7 @@ func TestTimedReconciliationsAskNothing(t *testing.T) {
 	}
 	r := g.run(4)
 	r.readyAll(count, "v1")
-	rounds := func() uint64 { return reconciliations(t, g.ns) }
+	rounds := func() float64 { return testenv.Metric(t, "gotk_reconcile_duration_seconds", "namespace", g.ns) }
 	before := rounds()
 	for rounds() < before+2*count { // what settles after the first apply
 		time.Sleep(50 * time.Millisecond)
@@ -423,29 +428,7 @@ func TestHangingDownloadsHoldNoWorker(t *testing.T) {
 		g.kustomization(fmt.Sprintf("stuck-%d", i), func(s *kustomizev1.KustomizationSpec) { s.SourceRef.Name, s.Timeout = "hanging", &hour })
 	}
 	r := g.run(workers)
-	r.await("all of them say what they wait for", func() string {
-		var all kustomizev1.KustomizationList
-		if err := r.List(t.Context(), &all, client.InNamespace(g.ns)); err != nil {
-			return err.Error()
-		}
-		waiting := 0
-		for _, k := range all.Items {
-			if c := apimeta.FindStatusCondition(k.Status.Conditions, meta.ReadyCondition); c != nil && c.Status == metav1.ConditionUnknown && strings.HasPrefix(c.Message, "Fetching manifests for revision v1") {
-				waiting++
-			}
-		}
-		if waiting != stuck { // more than there are workers
-			return fmt.Sprintf("%d of %d", waiting, stuck)
-		}
-		return ""
-	})
-	g.kustomization("app", nil)
-	r.await("another one is applied", func() string {
-		if got := g.value("a"); got != "1" {
-			return got
-		}
-		return ""
-	})
+	r.waitWithoutWorkers(stuck, "Fetching manifests for revision v1")
 	// A new artifact ends the wait for the old one.
 	hanging.Status.Artifact = repo.Status.Artifact
 	if err := g.Status().Update(t.Context(), hanging); err != nil {
