@@ -3,10 +3,7 @@ package kustomization
 import (
 	"context"
 	"fmt"
-	"runtime/debug"
 	"time"
-
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	kustomizev1 "github.com/weirhq/weir/api/kustomize/v1"
 	"github.com/weirhq/weir/internal/artifact"
@@ -18,16 +15,10 @@ const buildPatience = 3 * time.Second
 
 // site is where a build goes on, for one object.
 type site struct {
+	errand
 	digest string // of the artifact
 	spec   build.Spec
-	began  time.Time
-	done   chan struct{}
-	built  *build.Result // to be read after done, as err is
-	err    error
-	ended  time.Time
-	cancel context.CancelFunc
-
-	panicked any
+	built  *build.Result // to be read after done
 }
 
 // keepBuilt is how long what a build came to is kept for an object that does not
@@ -105,28 +96,11 @@ func (m *memory) finished() (*build.Result, error) {
 
 // startBuild builds on nobody's time.
 func (r *Reconciler) startBuild(k *kustomizev1.Kustomization, s *source, tree *artifact.Tree, spec build.Spec) *site {
-	b := &site{digest: s.artifact.Digest, spec: spec, began: time.Now(), done: make(chan struct{})}
-	var ctx context.Context
-	ctx, b.cancel = context.WithTimeout(r.running, k.GetTimeout())
-	key := client.ObjectKeyFromObject(k)
-	go func() {
-		defer b.cancel()
-		b.build(ctx, r.Builder, tree)
-		if r.ring != nil && time.Since(b.began) >= r.BuildPatience {
-			r.ring(key)
-		}
-	}()
+	b := &site{digest: s.artifact.Digest, spec: spec}
+	r.start(&b.errand, k, r.BuildPatience, func(ctx context.Context) (err error) {
+		defer tree.Close()
+		b.built, err = r.Builder.Build(ctx, tree, b.spec)
+		return err
+	})
 	return b
-}
-
-func (b *site) build(ctx context.Context, e *build.Engine, tree *artifact.Tree) {
-	defer close(b.done)
-	defer tree.Close()
-	defer func() {
-		b.ended = time.Now()
-		if p := recover(); p != nil {
-			b.panicked = fmt.Sprintf("%v\n%s", p, debug.Stack())
-		}
-	}()
-	b.built, b.err = e.Build(ctx, tree, b.spec)
 }

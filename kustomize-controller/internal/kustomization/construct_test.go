@@ -119,8 +119,8 @@ func TestBuildsEndWithTheTimeout(t *testing.T) {
 // A panic in a download is an error of its object, not the end of the process.
 func TestPanicsOfDownloads(t *testing.T) {
 	t.Parallel()
-	d := &download{url: "http://127.0.0.1/a.tar.gz", digest: "sha256:" + strings.Repeat("1", 64), done: make(chan struct{})}
-	d.fetch(t.Context(), nil)
+	d := &download{url: "http://127.0.0.1/a.tar.gz", digest: "sha256:" + strings.Repeat("1", 64), errand: errand{done: make(chan struct{})}}
+	d.run(t.Context(), func(ctx context.Context) error { return d.fetch(ctx, nil) })
 	<-d.done
 	if d.err == nil || !strings.Contains(d.err.Error(), "internal error") {
 		t.Errorf("the error is %v", d.err)

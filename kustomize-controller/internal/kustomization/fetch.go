@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"sigs.k8s.io/controller-runtime/pkg/client"
-
 	kustomizev1 "github.com/weirhq/weir/api/kustomize/v1"
 	"github.com/weirhq/weir/internal/artifact"
 )
@@ -18,21 +16,9 @@ const fetchPatience = 3 * time.Second
 
 // download is an artifact on its way to the cache, for one object.
 type download struct {
+	errand
 	url, digest string
-	began       time.Time
-	done        chan struct{}
-	err         error // to be read after done
-	cancel      context.CancelFunc
 }
-
-// errWaiting says that a download or a build goes on without a worker; the
-// object is brought back at its end.
-type errWaiting struct {
-	message string
-	left    time.Duration // of the object's timeout
-}
-
-func (e *errWaiting) Error() string { return e.message }
 
 // fetch returns the files of an artifact. The error is an *errWaiting while
 // they are not here.
@@ -72,30 +58,15 @@ func (r *Reconciler) fetch(ctx context.Context, k *kustomizev1.Kustomization, s 
 // startDownload fetches an artifact into the cache, on nobody's time. Many that
 // want the same share one download.
 func (r *Reconciler) startDownload(k *kustomizev1.Kustomization, s *source) *download {
-	d := &download{url: s.artifact.URL, digest: s.artifact.Digest, began: time.Now(), done: make(chan struct{})}
-	var ctx context.Context
-	ctx, d.cancel = context.WithTimeout(r.running, k.GetTimeout())
-	key := client.ObjectKeyFromObject(k)
-	go func() {
-		defer d.cancel()
-		d.fetch(ctx, r.Fetcher)
-		if r.ring != nil && time.Since(d.began) >= fetchPatience {
-			r.ring(key)
-		}
-	}()
+	d := &download{url: s.artifact.URL, digest: s.artifact.Digest}
+	r.start(&d.errand, k, fetchPatience, func(ctx context.Context) error { return d.fetch(ctx, r.Fetcher) })
 	return d
 }
 
-// fetch ends the download. A panic is no reason for the process to end.
-func (d *download) fetch(ctx context.Context, f *artifact.Fetcher) {
-	defer close(d.done)
-	defer func() {
-		if p := recover(); p != nil {
-			d.err = fmt.Errorf("internal error (please report it): %v", p)
-		}
-	}()
+func (d *download) fetch(ctx context.Context, f *artifact.Fetcher) error {
 	tree, err := f.Fetch(ctx, d.url, d.digest)
-	if d.err = err; err == nil {
+	if err == nil {
 		tree.Close()
 	}
+	return err
 }

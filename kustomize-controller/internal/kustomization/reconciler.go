@@ -270,11 +270,11 @@ func (r *Reconciler) recall(k *kustomizev1.Kustomization) *memory {
 func (r *Reconciler) forget(k *kustomizev1.Kustomization) {
 	key := client.ObjectKeyFromObject(k)
 	r.mu.Lock()
-	if m := r.memory[key]; m != nil && m.download != nil {
-		m.download.cancel()
-	}
 	if m := r.memory[key]; m != nil {
 		m.abandon()
+		if m.download != nil {
+			m.download.cancel()
+		}
 	}
 	delete(r.memory, key)
 	r.mu.Unlock()
