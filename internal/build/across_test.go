@@ -75,7 +75,7 @@ subjects: [{kind: ServiceAccount, name: %s, namespace: %s}]
 // whole build.
 func TestReferencesAcrossParts(t *testing.T) {
 	split := 0
-	for seed := range 36 {
+	for seed := range 52 {
 		s := layered(seed)
 		parts, whole, ok := both(t, s.files, Spec{Path: s.dir}, 2)
 		if !ok {
@@ -86,7 +86,7 @@ func TestReferencesAcrossParts(t *testing.T) {
 		}
 	}
 	t.Logf("%d sources were built in parts", split)
-	if split < 8 {
+	if split < 12 {
 		t.Errorf("%d sources were built in parts; the test shows little", split)
 	}
 }

@@ -105,6 +105,27 @@ func (r *running) asked() (out []string) {
 	return out
 }
 
+// rounds is how many reconciliations there were, by the metric that dashboards read.
+func (r *running) rounds() float64 {
+	return testenv.Metric(r.T, "gotk_reconcile_duration_seconds", "namespace", r.ns)
+}
+
+// settle waits until nothing is reconciled any more, such as for what was written itself.
+func (r *running) settle() {
+	r.Helper()
+	const quiet = 500 * time.Millisecond
+	last, since := r.rounds(), time.Now()
+	r.await("nothing is reconciled", func() string {
+		if now := r.rounds(); now != last {
+			last, since = now, time.Now()
+		}
+		if time.Since(since) < quiet {
+			return "it was a moment ago"
+		}
+		return ""
+	})
+}
+
 // readyAll waits until that many Kustomizations are ready at a revision.
 func (r *running) readyAll(count int, revision string) {
 	r.Helper()
@@ -188,7 +209,7 @@ func TestTimedReconciliationsAskNothing(t *testing.T) {
 	}
 	r := g.run(4)
 	r.readyAll(count, "v1")
-	rounds := func() float64 { return testenv.Metric(t, "gotk_reconcile_duration_seconds", "namespace", g.ns) }
+	rounds := r.rounds
 	before := rounds()
 	for rounds() < before+2*count { // what settles after the first apply
 		time.Sleep(50 * time.Millisecond)

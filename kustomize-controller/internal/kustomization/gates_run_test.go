@@ -69,12 +69,13 @@ func TestConfigWatchersCanBeDisabled(t *testing.T) {
 			if err := g.Create(t.Context(), vars); err != nil {
 				t.Fatal(err)
 			}
-			g.publish("v1", map[string]string{"app/a.yaml": configMap("a", "is-${value}")})
+			g.publish("v1", map[string]string{"app/a.yaml": configMap("a", "is-${value}"), "other/b.yaml": configMap("b", "1")})
 			g.kustomization("app", func(s *kustomizev1.KustomizationSpec) {
 				s.PostBuild = &kustomizev1.PostBuild{SubstituteFrom: []kustomizev1.SubstituteReference{{Kind: "ConfigMap", Name: "vars"}}}
 			})
 			r := g.run(1)
 			r.readyAll(1, "v1")
+			r.settle()
 			vars.Data["value"] = "2"
 			if err := g.Update(t.Context(), vars); err != nil {
 				t.Fatal(err)
@@ -88,7 +89,11 @@ func TestConfigWatchersCanBeDisabled(t *testing.T) {
 				})
 				return
 			}
-			// That it does not change says nothing, as it may be reconciled for another reason.
+			g.kustomization("other", func(s *kustomizev1.KustomizationSpec) { s.Path = "./other" })
+			r.readyAll(2, "v1")
+			if got := g.value("a"); got != "is-1" {
+				t.Errorf("a = %s: somebody has told of the change", got)
+			}
 			for _, e := range testenv.Audit(t) {
 				if e.UserAgent == agent+g.ns && (e.Resource == "secrets" || e.Resource == "configmaps") && e.Verb == "watch" && !strings.Contains(e.URI, "toolkit.fluxcd.io") {
 					t.Errorf("it asked %s %s", e.Verb, e.URI)
