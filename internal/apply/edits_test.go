@@ -306,11 +306,11 @@ func runEdit(t *testing.T, l *lab, k *kind, requests int, verdict drift.Verdict,
 		requests = 5 // the selector the API server made cannot be taken over: it is given up
 	}
 	got, n := e.apply(set)
-	// Where managers are stripped, the write is refused whenever the Deployment's
-	// controller wrote in between: then the object is read and stripped again,
-	// which are two requests more, in each round but the last.
+	// Where managers are stripped, the write is refused whenever the controller of
+	// Deployments or Jobs wrote in between: then the object is read and stripped
+	// again, which are two requests more, in each round but the last.
 	rounds := (n - requests) / 2
-	again := k.name == "Deployment" && requests > 1 && n == requests+2*rounds && rounds > 0 && rounds < putRounds
+	again := (k.name == "Deployment" || k.name == "Job") && requests > 1 && n == requests+2*rounds && rounds > 0 && rounds < putRounds
 	if got != action || n != requests && !again {
 		t.Errorf("apply did %q with %d requests, want %q with %d: %q", got, n, action, requests, e.log)
 	}
