@@ -110,7 +110,7 @@ func compare(t *testing.T, e *Engine, s source) bool {
 
 // The engine builds what kustomize builds.
 func TestGeneratedSourcesEqualKustomize(t *testing.T) {
-	const n = 30
+	const n = 60
 	e, built := New(Options{}), 0
 	for seed := range n {
 		if compare(t, e, generatedSource(seed)) {

@@ -348,10 +348,10 @@ func TestSlowRolloutsHoldNoWorker(t *testing.T) {
 	wg.Wait()
 }
 
-// Two hundred objects that fail, in one namespace, leave those of another one
+// Five hundred objects that fail, in one namespace, leave those of another one
 // their usual pace.
 func TestFailingNeighboursAreFair(t *testing.T) {
-	const failing, probes = 200, 20
+	const failing, probes = 500, 20
 	crowd := testenv.Namespace(t)
 	g := newRig(t)
 	g.publish("v0", map[string]string{"app/a.yaml": configMap("a", "0")})

@@ -167,8 +167,7 @@ func TestVaultByServiceAccount(t *testing.T) {
 // a service account's token is exchanged for. The cloud is a stand-in behind
 // the libraries of AWS, the cluster the real API server. It knows no IAM, so it
 // refuses the token; that it does shows that the right cluster was reached.
-func TestClusterOfACloud(t *testing.T) {
-	t.Parallel()
+func TestClusterOfACloud(t *testing.T) { // alone: the gate is of the whole process
 	auth.EnableObjectLevelWorkloadIdentity()
 	t.Cleanup(auth.DisableObjectLevelWorkloadIdentity)
 	cfg := testenv.Config(t)
