@@ -109,7 +109,7 @@ func TestAzure(t *testing.T) {
 	t.Setenv("AZURE_CLIENT_ID", "66666666-7777-8888-9999-000000000000")
 	t.Setenv("AZURE_CLIENT_SECRET", "client-secret")
 	t.Setenv("AZURE_AUTHORITY_HOST", "")
-	const tenant = "https://login.microsoftonline.com/11111111-2222-3333-4444-555555555555"
+	const tenant = "11111111-2222-3333-4444-555555555555"
 	part := func(v any) string {
 		data, err := json.Marshal(v)
 		if err != nil {
@@ -124,20 +124,13 @@ func TestAzure(t *testing.T) {
 		_ = json.NewEncoder(w).Encode(v)
 	}
 	n := &cloudtest.Internet{Hosts: map[string]http.HandlerFunc{
-		"login.microsoftonline.com": func(w http.ResponseWriter, r *http.Request) {
-			switch {
-			case strings.HasSuffix(r.URL.Path, "/discovery/instance"):
-				answer(w, map[string]any{"tenant_discovery_endpoint": tenant + "/v2.0/.well-known/openid-configuration", "metadata": []any{}})
-			case strings.HasSuffix(r.URL.Path, "/.well-known/openid-configuration"):
-				answer(w, map[string]any{"token_endpoint": tenant + "/oauth2/v2.0/token", "authorization_endpoint": tenant + "/oauth2/v2.0/authorize", "issuer": tenant + "/v2.0"})
-			default:
-				if r.PostFormValue("client_secret") != "client-secret" {
-					w.WriteHeader(http.StatusUnauthorized)
-					return
-				}
-				answer(w, map[string]any{"access_token": "entra-token", "expires_in": 3600, "token_type": "Bearer"})
+		cloudtest.EntraHost: cloudtest.Entra(tenant, func(w http.ResponseWriter, r *http.Request) {
+			if r.PostFormValue("client_secret") != "client-secret" {
+				w.WriteHeader(http.StatusUnauthorized)
+				return
 			}
-		},
+			answer(w, map[string]any{"access_token": "entra-token", "expires_in": 3600, "token_type": "Bearer"})
+		}),
 		"team.azurecr.io": func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path != "/oauth2/exchange" || r.PostFormValue("access_token") != "entra-token" || r.PostFormValue("service") != "team.azurecr.io" {
 				w.WriteHeader(http.StatusUnauthorized)

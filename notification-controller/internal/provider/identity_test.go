@@ -46,7 +46,6 @@ type clouds struct {
 }
 
 func (c *clouds) internet(t *testing.T) *cloudtest.Internet {
-	login := "https://login.microsoftonline.com/" + tenant
 	note := func(list *[]string, text string) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
@@ -54,18 +53,11 @@ func (c *clouds) internet(t *testing.T) *cloudtest.Internet {
 	}
 	c.hub.accept = true
 	return &cloudtest.Internet{Hosts: map[string]http.HandlerFunc{
-		"login.microsoftonline.com": func(w http.ResponseWriter, r *http.Request) {
-			switch {
-			case strings.HasSuffix(r.URL.Path, "/discovery/instance"):
-				answerJSON(w, map[string]any{"tenant_discovery_endpoint": login + "/v2.0/.well-known/openid-configuration", "metadata": []any{}})
-			case strings.HasSuffix(r.URL.Path, "/.well-known/openid-configuration"):
-				answerJSON(w, map[string]any{"token_endpoint": login + "/oauth2/v2.0/token", "authorization_endpoint": login + "/oauth2/v2.0/authorize", "issuer": login + "/v2.0"})
-			default:
-				note(&c.assertions, r.PostFormValue("client_assertion"))
-				note(&c.scopes, r.PostFormValue("scope"))
-				answerJSON(w, map[string]any{"access_token": cloudToken, "expires_in": 3600, "token_type": "Bearer"})
-			}
-		},
+		cloudtest.EntraHost: cloudtest.Entra(tenant, func(w http.ResponseWriter, r *http.Request) {
+			note(&c.assertions, r.PostFormValue("client_assertion"))
+			note(&c.scopes, r.PostFormValue("scope"))
+			answerJSON(w, map[string]any{"access_token": cloudToken, "expires_in": 3600, "token_type": "Bearer"})
+		}),
 		"sts.googleapis.com": func(w http.ResponseWriter, r *http.Request) {
 			note(&c.subjects, r.PostFormValue("subject_token"))
 			answerJSON(w, map[string]any{"access_token": cloudToken, "issued_token_type": "urn:ietf:params:oauth:token-type:access_token", "expires_in": 3600, "token_type": "Bearer"})

@@ -12,6 +12,7 @@ import (
 	"github.com/fluxcd/pkg/apis/meta"
 
 	sourcev1 "github.com/weirhq/weir/api/source/v1"
+	"github.com/weirhq/weir/internal/cloudlogin/cloudtest"
 )
 
 // blobServer stands for the REST interface of Azure Blob Storage, with one blob a
@@ -147,26 +148,21 @@ func TestAzureEmulator(t *testing.T) {
 func TestAzurePrincipal(t *testing.T) {
 	t.Parallel()
 	g := newRig(t)
-	const tenant = "https://login.microsoftonline.com/11111111-2222-3333-4444-555555555555"
+	const tenant = "11111111-2222-3333-4444-555555555555"
 	files, seen, tokens := map[string]string{}, &gets{}, 0
 	n := newInternet(g, map[string]http.HandlerFunc{
 		"account.blob.core.windows.net": blobServer(files, seen, func(r *http.Request) bool { return r.Header.Get("Authorization") == "Bearer entra-token" }),
-		"login.microsoftonline.com": func(w http.ResponseWriter, r *http.Request) {
-			switch {
-			case strings.HasSuffix(r.URL.Path, "/discovery/instance"):
-				answerJSON(w, map[string]any{"tenant_discovery_endpoint": tenant + "/v2.0/.well-known/openid-configuration", "metadata": []any{}})
-			case strings.HasSuffix(r.URL.Path, "/.well-known/openid-configuration"):
-				answerJSON(w, map[string]any{"token_endpoint": tenant + "/oauth2/v2.0/token", "authorization_endpoint": tenant + "/oauth2/v2.0/authorize", "issuer": tenant + "/v2.0"})
-			case r.PostFormValue("client_secret") != "client-secret":
+		cloudtest.EntraHost: cloudtest.Entra(tenant, func(w http.ResponseWriter, r *http.Request) {
+			if r.PostFormValue("client_secret") != "client-secret" {
 				w.WriteHeader(http.StatusUnauthorized)
-			default:
-				tokens++
-				answerJSON(w, map[string]any{"access_token": "entra-token", "expires_in": 3600, "token_type": "Bearer"})
+				return
 			}
-		},
+			tokens++
+			answerJSON(w, map[string]any{"access_token": "entra-token", "expires_in": 3600, "token_type": "Bearer"})
+		}),
 	})
 	for name, word := range map[string]string{"app": "client-secret", "wrong": "something-else"} {
-		g.secret(name, "tenantId", "11111111-2222-3333-4444-555555555555", "clientId", "66666666-7777-8888-9999-000000000000", "clientSecret", word)
+		g.secret(name, "tenantId", tenant, "clientId", "66666666-7777-8888-9999-000000000000", "clientSecret", word)
 		g.create(name, func(s *sourcev1.BucketSpec) {
 			s.Provider, s.Endpoint, s.SecretRef = "azure", "https://account.blob.core.windows.net", &meta.LocalObjectReference{Name: name}
 			n.through(s)

@@ -16,9 +16,7 @@ import (
 // TestPromises holds the kind to what all kinds promise, with charts of an index and of
 // a repository.
 func TestPromises(t *testing.T) {
-	for name, promise := range map[string]func(sourcetest.Promise){
-		"writes": sourcetest.Promise.CountWrites, "tampering": sourcetest.Promise.TellTampering, "suspended": sourcetest.Promise.LoseWhileSuspended,
-	} {
+	for name, promise := range sourcetest.Promises {
 		t.Run("index/"+name, func(t *testing.T) {
 			t.Parallel()
 			g := newRig(t)

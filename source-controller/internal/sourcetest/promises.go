@@ -40,6 +40,11 @@ type Promise struct {
 	Files     func() http.Handler
 }
 
+// Promises are what is asserted of a Promise, by name.
+var Promises = map[string]func(Promise){
+	"writes": Promise.CountWrites, "tampering": Promise.TellTampering, "suspended": Promise.LoseWhileSuspended,
+}
+
 // told returns the events since the last call, but for those of old artifacts that
 // were removed, which other controllers are not sent.
 func (p Promise) told() []string {
