@@ -75,7 +75,7 @@ func (c *Custodian) Check(src Source, a **meta.Artifact, url *string) {
 func (c *Custodian) present(src Source, a *meta.Artifact) bool {
 	present, damaged := c.Store.Check(a)
 	if damaged {
-		c.Recorder.Warning(src, sourcev1.ArtifactVerificationFailedReason, fmt.Sprintf("the stored artifact of revision '%s' was changed: it is replaced", a.Revision), nil)
+		c.Recorder.Warning(src, sourcev1.ArtifactVerificationFailedReason, fmt.Sprintf("the stored artifact of revision '%s' was changed, and is not served any more", a.Revision), nil)
 	}
 	return present
 }
