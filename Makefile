@@ -59,10 +59,11 @@ e2e-cluster: ## Install on the cluster of KUBECONFIG and run the stories there (
 	@$(CLUSTER) -run '^TestInstall$$' ./e2e/cluster
 	$(call say,Running the stories)
 	@WEIR_TEST_KUBECONFIG=$$KUBECONFIG $(CLUSTER) ./e2e/stories
-	$(call say,Upgrading; removing; each controller alone)
+	$(call say,Upgrading; removing; each controller alone; the Helm chart)
 	@$(CLUSTER) -run '^(TestServices|TestUpgrade)$$' ./e2e/cluster
 	@$(CLUSTER) -run '^TestRemove$$' ./e2e/cluster
 	@$(CLUSTER) -run '^TestStandalone$$' ./e2e/cluster
+	@$(CLUSTER) -run '^TestChart$$' ./e2e/cluster
 
 CLUSTER = WEIR_E2E_CLUSTER=1 E2E_DIST=$(CURDIR)/dist/e2e go test -count=1 -v -timeout 30m
 
