@@ -86,11 +86,17 @@ func (r *resource) keepFinding(t *task, paths []string) {
 	r.dirt[t.key] = d
 }
 
+// bookkeeping are the fields that move with every change and say nothing about it.
+var bookkeeping = []string{"/metadata/managedFields", "/metadata/resourceVersion", "/metadata/generation"}
+
 // differences names, as JSON pointers, the fields in which two states of one
 // object differ. Where the lengths of lists differ it names the list.
 func differences(live, wanted map[string]any) (paths []string) {
 	var walk func(at string, a, b any)
 	walk = func(at string, a, b any) {
+		if slices.Contains(bookkeeping, at) {
+			return
+		}
 		am, isMap := a.(map[string]any)
 		if bm, ok := b.(map[string]any); ok && isMap {
 			both := maps.Clone(am)
@@ -107,10 +113,7 @@ func differences(live, wanted map[string]any) (paths []string) {
 			}
 			return
 		}
-		switch {
-		case reflect.DeepEqual(a, b):
-		case slices.Contains([]string{"/metadata/managedFields", "/metadata/resourceVersion", "/metadata/generation"}, at):
-		default:
+		if !reflect.DeepEqual(a, b) {
 			paths = append(paths, at)
 		}
 	}

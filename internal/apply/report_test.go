@@ -84,10 +84,13 @@ func TestReportedContent(t *testing.T) {
 }
 
 func TestDifferences(t *testing.T) {
+	entries := func(field string) []any {
+		return []any{map[string]any{"fieldsV1": map[string]any{"f:" + field: map[string]any{}}}}
+	}
 	live := map[string]any{"spec": map[string]any{"replicas": int64(3), "list": []any{"a", map[string]any{"image": "x"}}, "short": []any{"a"},
-		"a/b": map[string]any{"~": true}}, "metadata": map[string]any{"resourceVersion": "1", "generation": int64(1), "labels": map[string]any{"x": "y"}}}
+		"a/b": map[string]any{"~": true}}, "metadata": map[string]any{"resourceVersion": "1", "generation": int64(1), "managedFields": entries("a"), "labels": map[string]any{"x": "y"}}}
 	wanted := map[string]any{"spec": map[string]any{"replicas": int64(2), "list": []any{"a", map[string]any{"image": "y"}}, "short": []any{"a", "b"},
-		"a/b": map[string]any{"~": false}}, "metadata": map[string]any{"resourceVersion": "2", "generation": int64(2)}}
+		"a/b": map[string]any{"~": false}}, "metadata": map[string]any{"resourceVersion": "2", "generation": int64(2), "managedFields": entries("b")}}
 	want := "/metadata/labels /spec/a~1b/~0 /spec/list/1/image /spec/replicas /spec/short"
 	if got := strings.Join(differences(live, wanted), " "); got != want {
 		t.Errorf("differences = %s, want %s", got, want)
