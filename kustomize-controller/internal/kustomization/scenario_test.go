@@ -65,6 +65,7 @@ type stage struct {
 	results  map[string]ctrl.Result
 	seen     map[string]apply.Ref // every object that was in an inventory, by id
 	identity *age.X25519Identity
+	web      *web // what kustomizations name by URL; nil without
 }
 
 func play(t *testing.T, name string) {
@@ -75,11 +76,16 @@ func play(t *testing.T, name string) {
 	s := &stage{rig: newRig(t), source: map[string]string{}, results: map[string]ctrl.Result{}, seen: map[string]apply.Ref{}}
 	for i, f := range ar.Files {
 		text := strings.ReplaceAll(string(f.Data), "$NS", s.ns)
+		if s.web != nil {
+			text = strings.ReplaceAll(text, "$WEB", s.web.URL)
+		}
 		switch kind, rest, _ := strings.Cut(f.Name, "/"); kind {
 		case "options":
 			s.options(text)
 		case "source":
 			s.source[rest], s.stale = text, true
+		case "web":
+			s.serve("/"+rest, text)
 		case "sealed":
 			s.source[rest], s.stale = s.seal(rest, text), true
 		case "cluster":

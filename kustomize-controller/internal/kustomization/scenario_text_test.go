@@ -198,6 +198,10 @@ var (
 // stable replaces what differs from run to run.
 func (s *stage) stable(text string) string {
 	text = strings.ReplaceAll(text, s.ns, "$NS")
+	if s.web != nil {
+		text = strings.ReplaceAll(text, s.web.URL, "$WEB")
+		text = strings.ReplaceAll(text, s.web.Listener.Addr().String(), "$WEB")
+	}
 	text = random.ReplaceAllString(text, "$$RANDOM")
 	return lasted.ReplaceAllStringFunc(text, func(m string) string {
 		word, _, _ := strings.Cut(m, " ")
