@@ -77,7 +77,7 @@ func TestReferencesAcrossParts(t *testing.T) {
 	split := 0
 	for seed := range 52 {
 		s := layered(seed)
-		parts, whole, ok := both(t, s.files, Spec{Path: s.dir}, 2)
+		parts, whole, ok := both(t, s.files, Spec{Path: s.dir}, 2, nil)
 		if !ok {
 			continue
 		}

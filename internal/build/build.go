@@ -122,8 +122,9 @@ type Options struct {
 	// Remote fetches what kustomizations name by URL. Nil forbids URLs: whatever
 	// field names one, the build is refused and nothing is dialled.
 	Remote RemoteLoader
-	// CacheBytes bounds the memory of kept results. Zero means 32 MiB, a
-	// negative value keeps nothing.
+	// CacheBytes bounds the memory of kept results, to which large builds add
+	// half as much for their parts. Zero means 32 MiB, a negative value keeps
+	// nothing.
 	CacheBytes int64
 }
 
@@ -131,6 +132,7 @@ type Options struct {
 type Engine struct {
 	options Options
 	cache   *cache
+	memo    *memo
 	flight  singleflight.Group
 }
 
@@ -139,7 +141,7 @@ func New(o Options) *Engine {
 	if o.CacheBytes == 0 {
 		o.CacheBytes = 32 << 20
 	}
-	return &Engine{options: o, cache: newCache(o.CacheBytes)}
+	return &Engine{options: o, cache: newCache(o.CacheBytes), memo: newMemo(o.CacheBytes / 2)}
 }
 
 // Build returns the objects that s makes of t. An error says what is wrong with
@@ -165,7 +167,7 @@ func (e *Engine) Build(ctx context.Context, t *artifact.Tree, s Spec) (*Result, 
 		// Equal builds at one time are one build. Its leader's context may end
 		// while ours goes on, then it is our turn.
 		v, _, shared := e.flight.Do(fmt.Sprintf("%x %p", key, t), func() (any, error) {
-			out := e.build(ctx, t, s, far)
+			out := e.build(ctx, t, s, key, far)
 			if out.lasting {
 				e.cache.put(key, out)
 			}
@@ -212,10 +214,10 @@ func (o *outcome) result(cached bool) (*Result, error) {
 // alone, and one that turns out to be large in parts, or whole after all; and one
 // that needs something from elsewhere once that is here: nobody waits for the
 // network while others wait for the document.
-func (e *Engine) build(ctx context.Context, t *artifact.Tree, s Spec, far *remotes) *outcome {
+func (e *Engine) build(ctx context.Context, t *artifact.Tree, s Spec, k key, far *remotes) *outcome {
 	var w way
 	for {
-		out := e.attempt(ctx, t, s, far, w)
+		out := e.attempt(ctx, t, s, k, far, w)
 		switch {
 		case errors.Is(out.err, errSchema):
 			w.alone = true
@@ -233,7 +235,7 @@ func (e *Engine) build(ctx context.Context, t *artifact.Tree, s Spec, far *remot
 	}
 }
 
-func (e *Engine) attempt(ctx context.Context, t *artifact.Tree, s Spec, far *remotes, w way) *outcome {
+func (e *Engine) attempt(ctx context.Context, t *artifact.Tree, s Spec, k key, far *remotes, w way) *outcome {
 	turn, err := gate.enter(ctx, w)
 	if err != nil {
 		return &outcome{scope: s.Scope, err: err}
@@ -241,6 +243,9 @@ func (e *Engine) attempt(ctx context.Context, t *artifact.Tree, s Spec, far *rem
 	defer turn.leave()
 	rec := newRecorder(ctx, t, guard{ownSchema: w.alone, forbidRemote: e.options.Remote == nil}.check)
 	rec.decryption, rec.remotes, rec.way, rec.turn = s.Decrypt, far, w, turn
+	if rec.spec = k; s.Decrypt == nil { // what was decrypted is kept by the cache alone, which knows when the keys go
+		rec.memo = e.memo
+	}
 	out := &outcome{scope: s.Scope, decrypted: s.Decrypt != nil}
 	objects, err := run(rec, s)
 	if err == nil {

@@ -165,7 +165,7 @@ func TestContext(t *testing.T) {
 	if _, err := e.Build(ctx, tree, Spec{Path: "apps/app000"}); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
-	out := e.build(ctx, tree, Spec{Path: "apps/app000"}, nil)
+	out := e.build(ctx, tree, Spec{Path: "apps/app000"}, key{}, nil)
 	if !errors.Is(out.err, context.Canceled) || out.lasting {
 		t.Errorf("got %v, lasting %v", out.err, out.lasting)
 	}

@@ -83,6 +83,8 @@ type recorder struct {
 	found  int // objects in the manifests read
 	way    way
 	turn   *turn // nil in a test
+	spec   key   // of the build
+	memo   *memo // of parts of large builds; nil keeps none
 
 	remotes *remotes  // what was fetched for this build; nil: nothing is
 	far     []farFact // what of it was used

@@ -2,10 +2,8 @@ package build
 
 import (
 	"bytes"
-	"context"
 	"crypto/sha256"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"hash"
 	"maps"
@@ -13,13 +11,9 @@ import (
 	"strings"
 	"unique"
 
-	"github.com/cespare/xxhash/v2"
 	"github.com/fluxcd/pkg/ssa/normalize"
-	"github.com/fluxcd/pkg/ssa/utils"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"sigs.k8s.io/kustomize/api/resource"
 )
 
 // Bounds on what one build puts out. kustomize compares every object with every
@@ -32,113 +26,44 @@ const (
 	maxOutput  = 256 << 20 // bytes of JSON
 )
 
-// collect turns what kustomize built into the objects of a result.
-func collect(ctx context.Context, built []*resource.Resource, s Spec) ([]Object, error) {
-	sub, err := newSubstituter(s.Substitute)
-	if err != nil {
-		return nil, err
-	}
-	c := collection{seen: make(map[identity]string, len(built)), spec: s}
-	for _, res := range built {
-		if err := ctx.Err(); err != nil {
-			return nil, err
+// identity is what an inventory knows an object by.
+type identity struct{ group, kind, namespace, name string }
+
+// collect puts the pieces of a build together.
+func collect(pieces []piece) ([]Object, error) {
+	c := collection{seen: make(map[identity]string, len(pieces))}
+	for i := range pieces {
+		if pieces[i].err != nil {
+			return nil, pieces[i].err
 		}
-		from := describe(res.GetKind(), res.GetNamespace(), res.GetName())
-		data, err := render(ctx, res, s.Decrypt, sub)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", from, err)
-		}
-		if err := c.add(from, data); err != nil {
-			return nil, err
+		for _, o := range pieces[i].Objects {
+			if err := c.add(pieces[i].From, o); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return c.compact(), nil
 }
 
-// render returns the JSON of res after decryption and substitution.
-func render(ctx context.Context, res *resource.Resource, d *Decryption, sub *substituter) ([]byte, error) {
-	data, err := res.MarshalJSON()
-	if err != nil {
-		return nil, errors.New(tidy(withoutContent(err.Error())))
-	}
-	if data, err = decryptObject(ctx, res, data, d); err != nil {
-		return nil, err
-	}
-	if !sub.wants(data) {
-		return data, nil
-	}
-	if res.GetLabels()[substituteKey] == disabled || res.GetAnnotations()[substituteKey] == disabled {
-		return data, nil
-	}
-	return sub.object(data)
-}
-
-// identity is what an inventory knows an object by.
-type identity struct{ group, kind, namespace, name string }
-
 // collection gathers objects and sees to the bounds.
 type collection struct {
-	spec    Spec
 	objects []Object
 	seen    map[identity]string // the object's name before substitution
 	bytes   int
 }
 
-// add takes one object, or the items of a list, that was called from in the
-// source.
-func (c *collection) add(from string, data []byte) error {
-	u := &unstructured.Unstructured{}
-	if err := u.UnmarshalJSON(data); err != nil {
-		return fmt.Errorf("%s: not a Kubernetes object: %w", from, err)
-	}
-	if !u.IsList() {
-		return c.addObject(from, u)
-	}
-	return u.EachListItem(func(item runtime.Object) error {
-		return c.addObject(from, item.(*unstructured.Unstructured))
-	})
-}
-
-func (c *collection) addObject(from string, u *unstructured.Unstructured) error {
-	switch {
-	case utils.IsKustomization(u):
-		return nil // configuration of kustomize under another file name
-	case u.GetKind() == "" || u.GetAPIVersion() == "":
-		return fmt.Errorf("%s: not a Kubernetes object: it needs apiVersion and kind", from)
-	case u.GetName() == "" && u.GetGenerateName() != "":
-		return fmt.Errorf("%s: metadata.generateName is not supported, as it names a new object each time; set metadata.name", from)
-	case u.GetName() == "":
-		return fmt.Errorf("%s: metadata.name is missing", from)
-	}
-	for _, field := range []string{"labels", "annotations"} {
-		if err := stringsOnly(u, field); err != nil {
-			return fmt.Errorf("%s: %w", from, err)
-		}
-	}
-	if err := normalizeObject(u); err != nil {
-		return fmt.Errorf("%s: %w", from, err)
-	}
-	if c.spec.CommonLabels != nil || c.spec.CommonAnnotations != nil {
-		utils.SetCommonMetadata([]*unstructured.Unstructured{u}, c.spec.CommonLabels, c.spec.CommonAnnotations)
-	}
-	gvk := u.GroupVersionKind()
-	id := identity{gvk.Group, gvk.Kind, u.GetNamespace(), u.GetName()}
+// add takes one object that was called from in the source.
+func (c *collection) add(from string, o Object) error {
+	id := identity{o.GVK.Group, o.GVK.Kind, o.Namespace, o.Name}
 	if other, there := c.seen[id]; there {
-		return fmt.Errorf("%s is built twice: from %s and from %s", describe(gvk.Kind, id.namespace, id.name), other, from)
+		return fmt.Errorf("%s is built twice: from %s and from %s", o.describe(), other, from)
 	}
 	c.seen[id] = from
-	data, err := canonical(u)
-	if err != nil {
-		return fmt.Errorf("%s: %w", from, err)
-	}
-	c.bytes += len(data)
+	c.bytes += len(o.JSON)
 	if len(c.objects) == maxObjects || c.bytes > maxOutput {
 		return fmt.Errorf("%w: more than %d objects or %d MiB; split it into several Kustomizations", ErrTooLarge, maxObjects, maxOutput>>20)
 	}
-	c.objects = append(c.objects, Object{
-		GVK: intern(gvk), Namespace: unique.Make(id.namespace).Value(), Name: id.name,
-		JSON: data, Sum: xxhash.Sum64(data),
-	})
+	c.objects = append(c.objects, o)
 	return nil
 }
 

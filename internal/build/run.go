@@ -20,17 +20,33 @@ func run(r *recorder, s Spec) (objects []Object, err error) {
 	if r.err != nil {
 		return nil, r.err
 	}
-	built, err := r.resources(t.dir)
-	r.turn.leave()
+	f, err := newFinisher(&s)
+	if err != nil {
+		return nil, err
+	}
+	pieces, err := r.pieces(t, f)
 	switch {
 	case r.err != nil:
 		return nil, r.err
-	case errors.Is(err, errWhole):
-		return nil, err
 	case err != nil:
+		return nil, err
+	}
+	return collect(pieces)
+}
+
+// pieces returns what a build comes to: whole or in parts, as its way is.
+// errLarge and errWhole say that it has to be another one.
+func (r *recorder) pieces(t target, f *finisher) ([]piece, error) {
+	defer r.turn.leave()
+	if r.way.parts {
+		return r.inParts(t.dir, f)
+	}
+	m, err := krun(r, t.dir)
+	r.turn.leave()
+	if err != nil {
 		return nil, explain(r, t, err)
 	}
-	return collect(r.ctx, built, s)
+	return f.all(r.ctx, m.Resources())
 }
 
 // krun runs kustomize on dir as the peers do: files may be loaded from anywhere

@@ -1,6 +1,7 @@
 package build
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"reflect"
 	"slices"
 
+	"github.com/cespare/xxhash/v2"
 	"sigs.k8s.io/kustomize/api/konfig"
 	"sigs.k8s.io/kustomize/api/provider"
 	"sigs.k8s.io/kustomize/api/resource"
@@ -38,25 +40,32 @@ type parts struct {
 	size   int // objects in a part
 	files  map[string]string
 	kusts  map[string]types.Kustomization // by directory
+	above  map[string]place               // of directories
 	leaves []leaf                         // objects, in the order of the build
 	decode *resource.Factory
 	across *across // nil: no object depends on another
 	extra  map[string][]byte
+	finish *finisher
 }
+
+// place is where something is named: by which kustomization, and how.
+type place struct{ dir, name string }
 
 // leaf is one object. One that shares its file with others gets a file of its
 // own.
 type leaf struct {
-	file, path string // where it is, and where its part finds it
-	kind       string
-	data       []byte   // of path
-	names      []string // those it has one after another
-	words      []uint64 // what it may name others by
+	place
+	path  string // where its part finds it
+	kind  string
+	data  []byte   // of path
+	names []string // those it has one after another
+	words []uint64 // what it may name others by
 }
 
 // split builds dir in parts, if it can tell that they do not touch each other,
-// and returns the objects in the order of a whole build. It answers false when it
-// cannot tell; then nothing has been lost but time.
+// and returns what they come to in the order of a whole build. It answers false
+// when it cannot tell; then nothing has been lost but time. A part whose files
+// are as they were is not built again.
 //
 // Why it is exact: only fields are allowed that change objects one by one, or
 // that reach from one object to others by name: prefixes and suffixes, which
@@ -69,9 +78,9 @@ type leaf struct {
 // identity are an error, which is looked for here. Any error, and any count, kind
 // or name that is not as foreseen, leads back to a whole build, and so do the
 // texts of errors.
-func (r *recorder) split(dir string, size int) ([]*resource.Resource, bool) {
-	p := &parts{r: r, root: dir, size: size, files: map[string]string{}, kusts: map[string]types.Kustomization{},
-		extra: map[string][]byte{}, decode: provider.NewDefaultDepProvider().GetResourceFactory()}
+func (r *recorder) split(dir string, size int, f *finisher) ([]piece, bool) {
+	p := &parts{r: r, root: dir, size: size, finish: f, files: map[string]string{}, kusts: map[string]types.Kustomization{},
+		above: map[string]place{}, extra: map[string][]byte{}, decode: provider.NewDefaultDepProvider().GetResourceFactory()}
 	if !p.walk(dir) || r.err != nil {
 		return nil, false
 	}
@@ -81,7 +90,7 @@ func (r *recorder) split(dir string, size int) ([]*resource.Resource, bool) {
 	if !ok || !p.across.settle(p.leaves, batches) {
 		return nil, false
 	}
-	out, ids := make([]*resource.Resource, len(p.leaves)), map[string]bool{}
+	out, ids := make([]piece, len(p.leaves)), map[string]bool{}
 	for _, batch := range batches {
 		if len(batch) > 0 && !p.build(batch, out, ids) {
 			return nil, false
@@ -90,37 +99,60 @@ func (r *recorder) split(dir string, size int) ([]*resource.Resource, bool) {
 	return out, true
 }
 
-// build builds one part, and what it needs of others.
-func (p *parts) build(batch []int, out []*resource.Resource, ids map[string]bool) bool {
-	r := p.r
-	if r.turn.pass(r.ctx) != nil {
-		return false
-	}
+// build adds the pieces of one part, which are new ones or those from before.
+func (p *parts) build(batch []int, out []piece, ids map[string]bool) bool {
 	all := p.across.with(p.leaves, batch)
-	r.tree, r.found = p.only(p.root, all), 0
-	m, err := krun(r, p.root)
-	if err != nil || r.err != nil || r.ctx.Err() != nil {
-		return false
-	}
-	built := m.Resources()
-	if len(built) != len(all) {
-		return false
-	}
 	own := map[int]bool{}
 	for _, i := range batch {
 		own[i] = true
+	}
+	files := p.only(all)
+	k := partKey(p.r.spec, p.r.way, files, p.leaves, own, all)
+	pieces := p.r.memo.get(k)
+	if pieces == nil {
+		var ok bool
+		if pieces, ok = p.make(files, all, own); !ok {
+			return false
+		}
+		if !slices.ContainsFunc(pieces, func(p piece) bool { return p.err != nil }) {
+			p.r.memo.put(k, pieces)
+		}
+	}
+	for at, i := range batch {
+		if ids[pieces[at].ID] {
+			return false
+		}
+		ids[pieces[at].ID], out[i] = true, pieces[at]
+	}
+	return true
+}
+
+// make builds the files of a part, and keeps the pieces of its own leaves.
+func (p *parts) make(files map[string][]byte, all []int, own map[int]bool) (pieces []piece, ok bool) {
+	r := p.r
+	if r.turn.pass(r.ctx) != nil {
+		return nil, false
+	}
+	r.tree, r.found = artifact.NewTree(files, nil), 0
+	m, err := krun(r, p.root)
+	if err != nil || r.err != nil || r.ctx.Err() != nil {
+		return nil, false
+	}
+	built := m.Resources()
+	if len(built) != len(all) {
+		return nil, false
 	}
 	for at, i := range all {
 		if !own[i] {
 			continue
 		}
-		id := built[at].CurId().String()
-		if built[at].GetKind() != p.leaves[i].kind || ids[id] || p.across != nil && !slices.Contains(p.leaves[i].names, built[at].GetName()) {
-			return false
+		l := p.leaves[i]
+		if built[at].GetKind() != l.kind || p.across != nil && !slices.Contains(l.names, built[at].GetName()) {
+			return nil, false
 		}
-		ids[id], out[i] = true, built[at]
+		pieces = append(pieces, p.finish.piece(r.ctx, built[at]))
 	}
-	return true
+	return pieces, r.ctx.Err() == nil
 }
 
 // divide returns the leaves of each part. The first part is that of the kinds
@@ -145,19 +177,29 @@ func (p *parts) divide() (batches [][]int, ok bool) {
 		return false
 	}
 	batches = [][]int{nil}
-	n := p.size
+	n := 0 // leaves in the last part
 	for i, l := range p.leaves {
-		switch {
-		case linked(l.kind):
+		if linked(l.kind) {
 			batches[0] = append(batches[0], i)
 			continue
-		case n >= p.size:
-			batches, n = append(batches, nil), 0
+		}
+		if n == 0 {
+			batches = append(batches, nil)
 		}
 		batches[len(batches)-1] = append(batches[len(batches)-1], i)
-		n++
+		if n++; p.ends(l, n) {
+			n = 0
+		}
 	}
 	return batches, true
+}
+
+// ends reports whether a leaf is the last one of a part that has n with it. That
+// depends on the leaf, so that one more or less moves the border to the next part
+// only, and not all that follow.
+func (p *parts) ends(l leaf, n int) bool {
+	half := max(1, p.size/2)
+	return n >= 2*p.size || n >= half && xxhash.Sum64String(l.path)%uint64(half) == 0
 }
 
 // walk adds the directory and what it names. False means: not a case for parts,
@@ -196,10 +238,10 @@ func (p *parts) walk(dir string) bool {
 		case err != nil || info.Real != at:
 			return false
 		case info.Kind == artifact.Dir:
-			if !p.walk(at) {
+			if p.above[at] = (place{dir, name}); !p.walk(at) {
 				return false
 			}
-		case info.Kind != artifact.File || !p.add(at):
+		case info.Kind != artifact.File || !p.add(at, place{dir, name}):
 			return false
 		}
 	}
@@ -262,7 +304,7 @@ func (p *parts) keep(dir, name string) bool {
 }
 
 // add adds the objects of a manifest.
-func (p *parts) add(at string) bool {
+func (p *parts) add(at string, from place) bool {
 	data, err := p.r.ReadFile(at)
 	if err != nil {
 		return false
@@ -271,73 +313,57 @@ func (p *parts) add(at string) bool {
 	if err != nil || len(objects) == 0 {
 		return false
 	}
-	for i, o := range objects {
+	for _, o := range objects {
 		if kept, err := p.decode.DropLocalNodes([]*kyaml.RNode{&o.RNode}); err != nil || len(kept) == 0 {
 			return false
 		}
-		l := leaf{file: at, path: at, kind: o.GetKind(), data: data, names: []string{o.GetName()}}
+		l := leaf{place: from, path: at, kind: o.GetKind(), data: data, names: []string{o.GetName()}}
 		l.words = words(nil, o.YNode())
 		if len(objects) > 1 {
-			l.path = fmt.Sprintf("%s#%d", at, i)
 			if l.data, err = o.AsYAML(); err != nil {
 				return false
 			}
+			l.path = fmt.Sprintf("%s#%x", at, sha256.Sum256(l.data)) // whatever is before it in the file
+			l.name = path.Join(path.Dir(from.name), path.Base(l.path))
 		}
 		p.leaves = append(p.leaves, l)
 	}
 	return true
 }
 
-// only is a tree of the given leaves and of kustomizations that name just these.
-func (p *parts) only(dir string, batch []int) *artifact.Tree {
-	keep, files := map[string][]string{}, maps.Clone(p.extra)
+// only returns the files of the given leaves, which are in the order of the
+// build, and of kustomizations that name just these.
+func (p *parts) only(batch []int) map[string][]byte {
+	files, names := maps.Clone(p.extra), map[string][]string{}
 	for _, i := range batch {
 		l := p.leaves[i]
-		keep[l.file] = append(keep[l.file], path.Base(l.path))
 		files[l.path] = l.data
-	}
-	var trim func(dir string) bool
-	trim = func(dir string) bool {
-		k := p.kusts[dir]
-		var names []string
-		for _, name := range k.Resources {
-			at := path.Join(dir, name)
-			if _, folder := p.kusts[at]; !folder {
-				for _, base := range keep[at] {
-					names = append(names, path.Join(path.Dir(name), base))
-				}
-			} else if trim(at) {
-				names = append(names, name)
+		for at := l.place; ; at = p.above[at.dir] {
+			known := len(names[at.dir]) > 0
+			if names[at.dir] = append(names[at.dir], at.name); known || at.dir == p.root {
+				break
 			}
 		}
-		if k.Resources = names; len(names) == 0 {
-			return false
-		}
-		files[p.files[dir]], _ = json.Marshal(k) // the struct that kustomize decodes into
-		return true
 	}
-	trim(dir)
-	return artifact.NewTree(files, nil)
+	for dir, resources := range names {
+		k := p.kusts[dir]
+		k.Resources = resources
+		files[p.files[dir]], _ = json.Marshal(k) // the struct that kustomize decodes into
+	}
+	return files
 }
 
-// resources returns what kustomize makes of dir: whole or in parts, as the way of
-// the build is. errLarge and errWhole say that it has to be another one.
-func (r *recorder) resources(dir string) ([]*resource.Resource, error) {
-	if r.way.parts {
-		size := partObjects
-		if r.way.alone {
-			size *= 4 // each part parses the document
-		}
-		out, ok := r.split(dir, size)
-		if ok || r.err != nil && !errors.Is(r.err, ErrTooLarge) {
-			return out, r.err
-		}
-		r.err = nil // what is too large for parts is so for a whole build, which has the say
-		return nil, errWhole
+// inParts returns the pieces of dir, built in parts. errWhole says that it has to
+// be built whole.
+func (r *recorder) inParts(dir string, f *finisher) ([]piece, error) {
+	size := partObjects
+	if r.way.alone {
+		size *= 4 // each part parses the document
 	}
-	m, err := krun(r, dir)
-	if err != nil {
-		return nil, err
+	out, ok := r.split(dir, size, f)
+	if ok || r.err != nil && !errors.Is(r.err, ErrTooLarge) {
+		return out, r.err
 	}
-	return slices.Clone(m.Resources()), nil
+	r.err = nil // what is too large for parts is so for a whole build, which has the say
+	return nil, errWhole
 }

@@ -7,41 +7,43 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"sigs.k8s.io/kustomize/api/resource"
 
 	"github.com/weirhq/weir/internal/artifact"
 )
 
-// text is what kustomize made, object by object.
-func text(t *testing.T, all []*resource.Resource) string {
+// text is what a build came to, piece by piece.
+func text(t *testing.T, all []piece) string {
 	t.Helper()
 	var out strings.Builder
-	for _, r := range all {
-		data, err := r.AsYAML()
-		if err != nil {
-			t.Fatal(err)
+	for _, p := range all {
+		fmt.Fprintln(&out, p.ID, p.From, p.err)
+		for _, o := range p.Objects {
+			fmt.Fprintln(&out, o.GVK, o.Namespace, o.Name, string(o.JSON))
 		}
-		out.Write(data)
-		out.WriteString("---\n")
 	}
 	return out.String()
 }
 
 // both builds a directory in parts of a size and whole; split is false when it
-// could not be built in parts.
-func both(t *testing.T, files map[string][]byte, s Spec, size int) (parts, whole string, split bool) {
+// could not be built in parts. Parts may come from m, unless it is nil.
+func both(t *testing.T, files map[string][]byte, s Spec, size int, m *memo) (parts, whole string, split bool) {
 	t.Helper()
 	gate.lockShared()
 	defer gate.RUnlock()
 	run := func(parted bool) string {
 		rec := newRecorder(context.Background(), artifact.NewTree(files, nil), guard{forbidRemote: true}.check)
 		rec.way.parts, rec.way.whole = parted, !parted
+		rec.memo = m
 		at, err := prepare(rec, s)
 		if err != nil {
 			return "error: " + err.Error()
 		}
+		f, err := newFinisher(&s)
+		if err != nil {
+			return "error: " + err.Error()
+		}
 		if parted {
-			out, ok := rec.split(at.dir, size)
+			out, ok := rec.split(at.dir, size, f)
 			split = ok
 			return text(t, out)
 		}
@@ -49,7 +51,11 @@ func both(t *testing.T, files map[string][]byte, s Spec, size int) (parts, whole
 		if err != nil {
 			return "error: " + err.Error()
 		}
-		return text(t, m.Resources())
+		out, err := f.all(t.Context(), m.Resources())
+		if err != nil {
+			return "error: " + err.Error()
+		}
+		return text(t, out)
 	}
 	return run(true), run(false), split
 }
@@ -60,7 +66,7 @@ func TestPartsEqualWhole(t *testing.T) {
 	split := 0
 	check := func(name string, files map[string][]byte, s Spec, size int) bool {
 		t.Helper()
-		parts, whole, ok := both(t, files, s, size)
+		parts, whole, ok := both(t, files, s, size, nil)
 		if ok && parts != whole {
 			t.Errorf("%s: (-whole +parts)\n%s", name, cmp.Diff(whole, parts))
 		}
@@ -97,7 +103,7 @@ func TestPartsEqualWhole(t *testing.T) {
 		"deleting patch":    "patches: [{patch: '{apiVersion: v1, kind: Service, metadata: {name: app1}, $patch: delete}'}]\n",
 		"patch of nothing":  "patches: [{patch: '{apiVersion: v1, kind: Service, metadata: {name: nobody}}'}]\n",
 		"number of nothing": "replicas: [{name: x, count: 2}]\n"} {
-		if _, _, ok := both(t, many(3, k), Spec{Path: "top"}, 1); ok {
+		if _, _, ok := both(t, many(3, k), Spec{Path: "top"}, 1, nil); ok {
 			t.Errorf("%s: built in parts, though it may touch several objects", name)
 		}
 	}
