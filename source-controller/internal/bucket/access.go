@@ -45,11 +45,10 @@ func (r *Reconciler) storage(ctx context.Context, b *sourcev1.Bucket) (storage, 
 	if err != nil {
 		return nil, err
 	}
-	text, err := json.Marshal(a)
+	key, err := a.key()
 	if err != nil {
 		return nil, err
 	}
-	key := sha256.Sum256(text)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if s, ok := r.storages[key]; ok {
@@ -71,6 +70,17 @@ func (r *Reconciler) storage(ctx context.Context, b *sourcev1.Bucket) (storage, 
 	}
 	r.storages[key] = s
 	return s, nil
+}
+
+// key tells accesses apart. The JSON of a URL lacks its user and password, so the
+// proxy comes as text, too.
+func (a *access) key() ([sha256.Size]byte, error) {
+	proxy := ""
+	if a.Proxy != nil {
+		proxy = a.Proxy.String()
+	}
+	text, err := json.Marshal([]any{a, proxy})
+	return sha256.Sum256(text), err
 }
 
 // access reads the Secrets that the spec names.

@@ -13,10 +13,13 @@ import (
 
 	"github.com/fluxcd/pkg/apis/meta"
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/weirhq/weir/api/duration"
 	sourcev1 "github.com/weirhq/weir/api/source/v1"
+	"github.com/weirhq/weir/internal/proxytest"
 	"github.com/weirhq/weir/internal/testenv"
 )
 
@@ -509,6 +512,26 @@ func TestBusy(t *testing.T) {
 	g.fails("app", sourcev1.BucketOperationFailedReason, "left alone")
 	if asked != 1 {
 		t.Errorf("it was asked %d times, want 1", asked)
+	}
+}
+
+// TestProxyPassword asserts that a bucket is reached through a proxy that asks for a
+// password, and that a corrected one counts from the next reconciliation on.
+func TestProxyPassword(t *testing.T) {
+	t.Parallel()
+	g := newRig(t)
+	g.s3.put("a", "a")
+	proxy := proxytest.Start(t, proxytest.Options{Username: "me", Password: "right-password"})
+	g.secret("proxy", "address", proxy.URL, "username", "me", "password", "wrong-password")
+	g.create("app", func(s *sourcev1.BucketSpec) { s.ProxySecretRef = &meta.LocalObjectReference{Name: "proxy"} })
+	g.fails("app", sourcev1.BucketOperationFailedReason, "Proxy Authentication Required")
+	secret := &corev1.Secret{}
+	must(t, g.c.Get(t.Context(), client.ObjectKey{Namespace: g.ns, Name: "proxy"}, secret))
+	secret.Data["password"] = []byte("right-password")
+	must(t, g.c.Update(t.Context(), secret))
+	g.ready("app")
+	if hosts := proxy.Hosts(); len(hosts) == 0 || hosts[0] != g.s3.host() {
+		t.Errorf("the proxy led to %q", hosts)
 	}
 }
 
