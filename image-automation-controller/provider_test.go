@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
 	"slices"
@@ -22,6 +21,7 @@ import (
 	"github.com/weirhq/weir/internal/cloudlogin/cloudtest"
 	"github.com/weirhq/weir/internal/githubapp/apptest"
 	"github.com/weirhq/weir/internal/gitserver"
+	"github.com/weirhq/weir/internal/proxytest"
 )
 
 // hand returns a handler that passes requests on to a server.
@@ -146,48 +146,25 @@ func TestUpdateAtAWS(t *testing.T) {
 	})
 }
 
-// forwarder is an HTTP proxy that asks for credentials and knows one host.
-type forwarder struct {
-	host  string
-	to    http.Handler
-	asked atomic.Int64
-}
-
-func (f *forwarder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.Header.Get("Proxy-Authorization") != "Basic cHJveHk6cHJveHktcGFzc3dvcmQ=" { // proxy:proxy-password
-		w.WriteHeader(http.StatusProxyAuthRequired)
-		return
-	}
-	if r.URL.Host != f.host {
-		http.Error(w, "no such host", http.StatusBadGateway)
-		return
-	}
-	f.asked.Add(1)
-	f.to.ServeHTTP(w, r)
-}
-
 // TestProxies polls, pushes and scans through proxies to hosts that nothing else leads
 // to: a plain one with credentials, and one that opens tunnels for TLS.
 func TestProxies(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, labOptions{})
 	l.chosen()
-	git := &forwarder{host: "git.test", to: hand(t, l.git.URL(""))}
-	gitProxy := httptest.NewServer(git)
-	defer gitProxy.Close()
+	gitProxy := proxytest.Start(t, proxytest.Options{Username: "proxy", Password: "proxy-password", Forward: hand(t, l.git.URL(""))})
 	l.secret("git-proxy", map[string]string{"address": gitProxy.URL, "username": "proxy", "password": "proxy-password"})
 	l.through("fleet.git", "http://git.test/fleet.git", func(s *sourcev1.GitRepositorySpec) {
 		s.SecretRef, s.ProxySecretRef = &meta.LocalObjectReference{Name: "git"}, &meta.LocalObjectReference{Name: "git-proxy"}
 	})
-	if git.asked.Load() == 0 {
-		t.Error("the Git server was not asked by the proxy")
+	if !slices.Contains(gitProxy.Hosts(), "git.test") {
+		t.Errorf("the Git server was not asked by the proxy, but %q", gitProxy.Hosts())
 	}
 
-	images := &forwarder{host: "registry.test", to: hand(t, "http://"+l.registry.host)}
-	imageProxy := httptest.NewServer(images)
-	defer imageProxy.Close()
+	images := hand(t, "http://"+l.registry.host)
+	imageProxy := proxytest.Start(t, proxytest.Options{Username: "proxy", Password: "proxy-password", Forward: images})
 	l.secret("plain-proxy", map[string]string{"address": imageProxy.URL, "username": "proxy", "password": "proxy-password"})
-	internet := &cloudtest.Internet{Hosts: map[string]http.HandlerFunc{"registry.test": images.to.ServeHTTP}}
+	internet := &cloudtest.Internet{Hosts: map[string]http.HandlerFunc{"registry.test": images}}
 	l.secret("tunnel", map[string]string{"address": internet.Start(t).String()})
 	l.secret("wrong-proxy", map[string]string{"address": imageProxy.URL, "username": "proxy", "password": "wrong-password"})
 	l.create(&corev1.Secret{ObjectMeta: l.meta("registry-test"), Type: corev1.SecretTypeDockerConfigJson, Data: dockerConfig("registry.test", password)})
@@ -221,7 +198,7 @@ func TestProxies(t *testing.T) {
 		_ = l.choose(digest)
 		l.ready(digest, metav1.ConditionTrue, meta.SucceededReason, "with digest sha256:")
 	}
-	if images.asked.Load() == 0 || !slices.Contains(internet.Asked(), "registry.test") {
+	if !slices.Contains(imageProxy.Hosts(), "registry.test") || !slices.Contains(internet.Asked(), "registry.test") {
 		t.Error("the registry was not asked by the proxies")
 	}
 }

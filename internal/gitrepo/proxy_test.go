@@ -1,12 +1,11 @@
 package gitrepo
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"io"
 	"net"
-	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"strconv"
 	"strings"
@@ -14,9 +13,8 @@ import (
 	"testing"
 	"time"
 
-	"context"
-
 	"github.com/weirhq/weir/internal/gitserver"
+	"github.com/weirhq/weir/internal/proxytest"
 )
 
 // join copies both ways until one side ends.
@@ -29,37 +27,15 @@ func join(a, b io.ReadWriteCloser) {
 	b.Close()
 }
 
-// connectProxy is an HTTP proxy for anna that counts its tunnels.
-func connectProxy(t *testing.T) (*url.URL, *atomic.Int64) {
+// connectProxy is an HTTP proxy for anna; it counts its tunnels.
+func connectProxy(t *testing.T) (*url.URL, func() int) {
 	t.Helper()
-	n := &atomic.Int64{}
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		login := &http.Request{Header: http.Header{"Authorization": r.Header["Proxy-Authorization"]}}
-		if user, password, _ := login.BasicAuth(); r.Method != http.MethodConnect || user != "anna" || password != "proxy-password" {
-			http.Error(w, "who are you?", http.StatusProxyAuthRequired)
-			return
-		}
-		n.Add(1)
-		server, err := net.Dial("tcp", r.Host)
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusBadGateway)
-			return
-		}
-		client, _, err := http.NewResponseController(w).Hijack()
-		if err != nil {
-			return
-		}
-		_, _ = io.WriteString(client, "HTTP/1.1 200 OK\r\nX-Some: header\r\n\r\n")
-		join(client, server)
-	}))
-	t.Cleanup(srv.Close)
-	u, err := url.Parse(srv.URL)
-	must(t, err)
-	return u, n
+	p := proxytest.Start(t, proxytest.Options{Username: "anna", Password: "proxy-password"})
+	return p.Address(t), func() int { return len(p.Hosts()) }
 }
 
 // socksProxy is a SOCKS5 proxy (RFC 1928, 1929) for anna that counts its tunnels.
-func socksProxy(t *testing.T) (*url.URL, *atomic.Int64) {
+func socksProxy(t *testing.T) (*url.URL, func() int) {
 	t.Helper()
 	n := &atomic.Int64{}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -74,7 +50,7 @@ func socksProxy(t *testing.T) (*url.URL, *atomic.Int64) {
 			go socks(c, n)
 		}
 	}()
-	return &url.URL{Scheme: "socks5", Host: l.Addr().String()}, n
+	return &url.URL{Scheme: "socks5", Host: l.Addr().String()}, func() int { return int(n.Load()) }
 }
 
 func socks(c net.Conn, n *atomic.Int64) {
@@ -115,7 +91,7 @@ func TestThroughProxies(t *testing.T) {
 	key, authorized, err := gitserver.NewIdentity("")
 	must(t, err)
 	s := serve(t, gitserver.Options{SSH: true, AuthorizedKeys: [][]byte{authorized}})
-	for kind, start := range map[string]func(*testing.T) (*url.URL, *atomic.Int64){"http": connectProxy, "socks5": socksProxy} {
+	for kind, start := range map[string]func(*testing.T) (*url.URL, func() int){"http": connectProxy, "socks5": socksProxy} {
 		t.Run(kind, func(t *testing.T) {
 			through, n := start(t)
 			auth := Auth{Identity: key, KnownHosts: s.KnownHosts(), Proxy: through}
@@ -128,14 +104,14 @@ func TestThroughProxies(t *testing.T) {
 			through.User = url.UserPassword("anna", "proxy-password")
 			r := open(t, p, s.SSHURL(name), auth)
 			fetch(t, r, poll(t, r, Ref{Branch: "main"}))
-			if n.Load() == 0 {
+			if n() == 0 {
 				t.Error("nothing went through the proxy")
 			}
 			if kind == "socks5" { // over HTTP too
-				before := n.Load()
+				before := n()
 				r := open(t, p, s.URL(name), Auth{Proxy: through})
 				poll(t, r, Ref{Branch: "main"})
-				if n.Load() == before {
+				if n() == before {
 					t.Error("HTTP did not go through the proxy")
 				}
 			}

@@ -5,14 +5,11 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
-	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"runtime"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -23,6 +20,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nkeys"
 
+	"github.com/weirhq/weir/internal/proxytest"
 	"github.com/weirhq/weir/internal/secrets"
 )
 
@@ -247,52 +245,16 @@ func TestNatsServerComesBack(t *testing.T) {
 // TestNatsThroughTheProxy sends through an HTTP proxy that asks for a login.
 func TestNatsThroughTheProxy(t *testing.T) {
 	target := natsTarget(natsServer(t, &server.Options{}))
-	var tunnels atomic.Int32
-	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodConnect || r.Header.Get("Proxy-Authorization") != basic("me", planted) {
-			w.WriteHeader(http.StatusProxyAuthRequired)
-			return
-		}
-		tunnels.Add(1)
-		tunnel(t, w, r.Host)
-	}))
-	defer proxy.Close()
-	u, err := url.Parse(proxy.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	target.Proxy = u
+	proxy := proxytest.Start(t, proxytest.Options{Username: "me", Password: planted})
+	target.Proxy = proxy.Address(t)
+	target.Proxy.User = nil
 	if _, err := heard(t, target); err == nil || !strings.Contains(err.Error(), "407") {
 		t.Errorf("without a login: %v", err)
 	}
-	u.User = url.UserPassword("me", planted)
-	if got, err := heard(t, target); err != nil || got.Message != sample().Message || tunnels.Load() == 0 {
-		t.Errorf("got %v through %d tunnels, %v", got, tunnels.Load(), err)
+	target.Proxy = proxy.Address(t)
+	if got, err := heard(t, target); err != nil || got.Message != sample().Message || len(proxy.Hosts()) == 0 {
+		t.Errorf("got %v through tunnels to %q, %v", got, proxy.Hosts(), err)
 	}
-}
-
-// tunnel joins a connection to a proxy with one to address.
-func tunnel(t *testing.T, w http.ResponseWriter, address string) {
-	to, err := net.Dial("tcp", address)
-	if err != nil {
-		w.WriteHeader(http.StatusBadGateway)
-		return
-	}
-	defer to.Close()
-	conn, buffered, err := http.NewResponseController(w).Hijack()
-	if err != nil {
-		t.Error(err)
-		return
-	}
-	defer conn.Close()
-	if _, err := io.WriteString(conn, "HTTP/1.1 200 OK\r\n\r\n"); err != nil {
-		return
-	}
-	go func() {
-		_, _ = io.Copy(to, buffered)
-		_ = to.(*net.TCPConn).CloseWrite()
-	}()
-	_, _ = io.Copy(conn, to)
 }
 
 func TestNatsNoAnswer(t *testing.T) {
