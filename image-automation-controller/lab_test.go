@@ -54,11 +54,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	undo, err := cloudtest.Trust()
-	if err != nil {
-		log.Fatal(err)
-	}
-	testenv.Main(m, testenv.Options{KeepNamespaces: true, After: undo})
+	testenv.Main(m, testenv.Options{KeepNamespaces: true, After: cloudtest.Trust()})
 }
 
 const (

@@ -6,9 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"strings"
 	"testing"
@@ -21,10 +19,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	undo, err := cloudtest.Trust()
-	if err != nil {
-		log.Fatal(err)
-	}
+	undo := cloudtest.Trust()
 	code := m.Run()
 	undo()
 	os.Exit(code)
@@ -79,28 +74,13 @@ func TestAWS(t *testing.T) {
 }
 
 func TestGCP(t *testing.T) {
-	calls := 0
-	metadata := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Metadata-Flavor", "Google")
-		switch {
-		case r.Header.Get("Metadata-Flavor") != "Google":
-			w.WriteHeader(http.StatusForbidden)
-		case strings.HasSuffix(r.URL.Path, "/service-accounts/default/token"):
-			calls++
-			w.Header().Set("Content-Type", "application/json")
-			fmt.Fprint(w, `{"access_token":"google-token","expires_in":3600,"token_type":"Bearer"}`)
-		}
-	}))
-	defer metadata.Close()
-	t.Setenv("GCE_METADATA_HOST", strings.TrimPrefix(metadata.URL, "http://"))
-	t.Setenv("GOOGLE_APPLICATION_CREDENTIALS", "")
-	t.Setenv("HOME", t.TempDir())
+	tokens := cloudtest.Metadata(t)
 	got, err := login(t, Request{Provider: "gcp"}, "europe-west1-docker.pkg.dev/project/app")
-	if err != nil || got != (authn.AuthConfig{Username: "oauth2accesstoken", Password: "google-token"}) {
+	if err != nil || got != (authn.AuthConfig{Username: "oauth2accesstoken", Password: cloudtest.GoogleToken}) {
 		t.Errorf("got %+v, %v", got, err)
 	}
-	if calls != 1 {
-		t.Errorf("two logins cost %d calls, want 1", calls)
+	if n := tokens.Load(); n != 1 {
+		t.Errorf("two logins cost %d calls, want 1", n)
 	}
 }
 

@@ -3,7 +3,6 @@ package gitauth
 import (
 	"errors"
 	"fmt"
-	"log"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
@@ -28,13 +27,7 @@ import (
 	"github.com/weirhq/weir/internal/testenv"
 )
 
-func TestMain(m *testing.M) {
-	undo, err := cloudtest.Trust()
-	if err != nil {
-		log.Fatal(err)
-	}
-	testenv.Main(m, testenv.Options{After: undo})
-}
+func TestMain(m *testing.M) { testenv.Main(m, testenv.Options{After: cloudtest.Trust()}) }
 
 // rig is a Reader on a real API server.
 type rig struct {

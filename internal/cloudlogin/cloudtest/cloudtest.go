@@ -13,6 +13,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"io"
+	"log"
 	"math/big"
 	"net"
 	"net/http"
@@ -25,37 +26,48 @@ import (
 	"time"
 )
 
-// authority signs for every host of an Internet.
-var authority struct {
+// signer is the authority of every Internet of this process.
+type signer struct {
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
 	pem  []byte
 }
 
-// Trust makes this process trust every Internet, and nobody else: its authority
-// becomes the system's only one. A TestMain calls it before anything speaks TLS, and
-// the function that it returns at the end.
-func Trust() (undo func(), err error) {
-	if authority.key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
-		return nil, err
+var authority = sync.OnceValue(func() *signer {
+	a := &signer{}
+	var err error
+	if a.key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
+		log.Fatal(err)
 	}
 	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, IsCA: true, BasicConstraintsValid: true,
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageCertSign}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, authority.key.Public(), authority.key)
+	der, err := x509.CreateCertificate(rand.Reader, template, template, a.key.Public(), a.key)
 	if err != nil {
-		return nil, err
+		log.Fatal(err)
 	}
-	if authority.cert, err = x509.ParseCertificate(der); err != nil {
-		return nil, err
+	if a.cert, err = x509.ParseCertificate(der); err != nil {
+		log.Fatal(err)
 	}
-	authority.pem = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	a.pem = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	return a
+})
+
+// Authority is the certificate, in PEM, that signs for the hosts of every Internet.
+func Authority() []byte { return authority().pem }
+
+// Trust makes this process trust every Internet, and nobody else: its authority
+// becomes the system's only one. A TestMain calls it before anything speaks TLS, and
+// the function that it returns at the end. It ends the process when it fails.
+func Trust() (undo func()) {
 	f, err := os.CreateTemp("", "authority-*.pem")
 	if err != nil {
-		return nil, err
+		log.Fatal(err)
 	}
-	_, err = f.Write(authority.pem)
-	err = errors.Join(err, f.Close(), os.Setenv("SSL_CERT_FILE", f.Name()), os.Setenv("SSL_CERT_DIR", os.DevNull))
-	return func() { os.Remove(f.Name()) }, err
+	_, err = f.Write(Authority())
+	if err := errors.Join(err, f.Close(), os.Setenv("SSL_CERT_FILE", f.Name()), os.Setenv("SSL_CERT_DIR", os.DevNull)); err != nil {
+		log.Fatal(err)
+	}
+	return func() { os.Remove(f.Name()) }
 }
 
 // Internet is a proxy behind which handlers stand for hosts, over TLS.
@@ -128,8 +140,9 @@ func (n *Internet) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func certificateOf(host string) (tls.Certificate, error) {
+	a := authority()
 	template := &x509.Certificate{SerialNumber: big.NewInt(time.Now().UnixNano()), DNSNames: []string{host},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, template, authority.cert, authority.key.Public(), authority.key)
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: authority.key}, err
+	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, a.key.Public(), a.key)
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: a.key}, err
 }

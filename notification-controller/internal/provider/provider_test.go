@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"log"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -25,13 +24,7 @@ import (
 	"github.com/weirhq/weir/internal/testenv"
 )
 
-func TestMain(m *testing.M) {
-	undo, err := cloudtest.Trust()
-	if err != nil {
-		log.Fatal(err)
-	}
-	testenv.Main(m, testenv.Options{After: undo})
-}
+func TestMain(m *testing.M) { testenv.Main(m, testenv.Options{After: cloudtest.Trust()}) }
 
 const (
 	planted = "planted-secret-value"

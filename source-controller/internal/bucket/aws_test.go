@@ -28,17 +28,17 @@ func TestAmazonIdentity(t *testing.T) {
 	g.s3.token = "session-token"
 	g.s3.put("a", "content")
 	host := "app.s3.dualstack.eu-west-1.amazonaws.com"
-	n := newInternet(g, map[string]http.HandlerFunc{host: func(w http.ResponseWriter, r *http.Request) {
+	through, n := g.internet(map[string]http.HandlerFunc{host: func(w http.ResponseWriter, r *http.Request) {
 		r.URL.Path = "/app" + r.URL.Path
 		g.s3.serve(w, r)
 	}})
 	g.create("app", func(s *sourcev1.BucketSpec) {
 		s.Provider, s.Endpoint, s.Region, s.SecretRef = "aws", "s3.amazonaws.com", "eu-west-1", nil
-		n.through(s)
+		through(s)
 	})
 	b := g.reconcile("app")
 	if b.Status.Artifact == nil {
-		t.Fatalf("asked %q: %+v", n.asked, b.Status.Conditions)
+		t.Fatalf("asked %q: %+v", n.Asked(), b.Status.Conditions)
 	}
 	if got := g.content(b.Status.Artifact); got["a"] != "content" {
 		t.Errorf("got %q", got)

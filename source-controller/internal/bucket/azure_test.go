@@ -90,11 +90,11 @@ func TestAzureKeys(t *testing.T) {
 		return strings.HasPrefix(r.Header.Get("Authorization"), "SharedKey account:") || r.URL.Query().Get("sig") == "signature-of-sas"
 	}
 	files, seen := map[string]string{}, &gets{}
-	n := newInternet(g, map[string]http.HandlerFunc{"account.blob.core.windows.net": blobServer(files, seen, let)})
+	through, _ := g.internet(map[string]http.HandlerFunc{"account.blob.core.windows.net": blobServer(files, seen, let)})
 	spec := func(secret string) func(*sourcev1.BucketSpec) {
 		return func(s *sourcev1.BucketSpec) {
 			s.Provider, s.Endpoint, s.SecretRef = "azure", "https://account.blob.core.windows.net", &meta.LocalObjectReference{Name: secret}
-			n.through(s)
+			through(s)
 		}
 	}
 	for _, name := range []string{"key", "sas"} {
@@ -150,7 +150,7 @@ func TestAzurePrincipal(t *testing.T) {
 	g := newRig(t)
 	const tenant = "11111111-2222-3333-4444-555555555555"
 	files, seen, tokens := map[string]string{}, &gets{}, 0
-	n := newInternet(g, map[string]http.HandlerFunc{
+	through, _ := g.internet(map[string]http.HandlerFunc{
 		"account.blob.core.windows.net": blobServer(files, seen, func(r *http.Request) bool { return r.Header.Get("Authorization") == "Bearer entra-token" }),
 		cloudtest.EntraHost: cloudtest.Entra(tenant, func(w http.ResponseWriter, r *http.Request) {
 			if r.PostFormValue("client_secret") != "client-secret" {
@@ -165,7 +165,7 @@ func TestAzurePrincipal(t *testing.T) {
 		g.secret(name, "tenantId", tenant, "clientId", "66666666-7777-8888-9999-000000000000", "clientSecret", word)
 		g.create(name, func(s *sourcev1.BucketSpec) {
 			s.Provider, s.Endpoint, s.SecretRef = "azure", "https://account.blob.core.windows.net", &meta.LocalObjectReference{Name: name}
-			n.through(s)
+			through(s)
 		})
 	}
 	g.walk("app", files, func() {}, seen.take)

@@ -1,101 +1,30 @@
 package bucket
 
 import (
-	"bufio"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/json"
-	"encoding/pem"
 	"io"
-	"math/big"
 	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/fluxcd/pkg/apis/meta"
 
 	sourcev1 "github.com/weirhq/weir/api/source/v1"
+	"github.com/weirhq/weir/internal/cloudlogin/cloudtest"
 )
 
-// internet is a proxy behind which handlers stand for hosts, under an authority of
-// its own.
-type internet struct {
-	hosts map[string]http.HandlerFunc
-	cert  *x509.Certificate
-	key   *ecdsa.PrivateKey
-
-	mu    sync.Mutex
-	asked []string
-}
-
-// newInternet starts the proxy and makes the Secrets "net" and "net-ca" for it.
-func newInternet(g *rig, hosts map[string]http.HandlerFunc) *internet {
+// internet starts a proxy behind which handlers stand for hosts, and returns what makes
+// a Bucket reach its storage through it: the Secrets "net" and "net-ca".
+func (g *rig) internet(hosts map[string]http.HandlerFunc) (through func(*sourcev1.BucketSpec), n *cloudtest.Internet) {
 	g.t.Helper()
-	n := &internet{hosts: hosts}
-	var err error
-	n.key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	must(g.t, err)
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, IsCA: true, BasicConstraintsValid: true,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageCertSign}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, n.key.Public(), n.key)
-	must(g.t, err)
-	n.cert, err = x509.ParseCertificate(der)
-	must(g.t, err)
-	s := httptest.NewServer(n)
-	g.t.Cleanup(s.Close)
-	g.secret("net", "address", s.URL)
-	g.secret("net-ca", "ca.crt", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})))
-	return n
-}
-
-// through makes a Bucket reach its storage through the proxy.
-func (n *internet) through(s *sourcev1.BucketSpec) {
-	s.ProxySecretRef, s.CertSecretRef = &meta.LocalObjectReference{Name: "net"}, &meta.LocalObjectReference{Name: "net-ca"}
-}
-
-// ServeHTTP answers CONNECT, and then for the host that was asked for.
-func (n *internet) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	host := r.URL.Hostname()
-	handler, found := n.hosts[host]
-	n.mu.Lock()
-	n.asked = append(n.asked, host)
-	n.mu.Unlock()
-	if r.Method != http.MethodConnect || !found {
-		http.Error(w, "no such host", http.StatusBadGateway)
-		return
-	}
-	conn, _, err := http.NewResponseController(w).Hijack()
-	if err != nil {
-		return
-	}
-	defer conn.Close()
-	template := &x509.Certificate{SerialNumber: big.NewInt(time.Now().UnixNano()), DNSNames: []string{host},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, template, n.cert, n.key.Public(), n.key)
-	if err != nil {
-		return
-	}
-	if _, err := io.WriteString(conn, "HTTP/1.1 200 OK\r\n\r\n"); err != nil {
-		return
-	}
-	secure := tls.Server(conn, &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: n.key}}})
-	request, err := http.ReadRequest(bufio.NewReader(secure))
-	if err != nil {
-		return
-	}
-	answer := httptest.NewRecorder()
-	handler(answer, request)
-	result := answer.Result()
-	result.Close = true // one request a connection is enough here
-	_ = result.Write(secure)
+	n = &cloudtest.Internet{Hosts: hosts}
+	g.secret("net", "address", n.Start(g.t).String())
+	g.secret("net-ca", "ca.crt", string(cloudtest.Authority()))
+	return func(s *sourcev1.BucketSpec) {
+		s.ProxySecretRef, s.CertSecretRef = &meta.LocalObjectReference{Name: "net"}, &meta.LocalObjectReference{Name: "net-ca"}
+	}, n
 }
 
 func answerJSON(w http.ResponseWriter, v any) {

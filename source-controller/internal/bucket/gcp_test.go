@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"hash/fnv"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"slices"
 	"strings"
@@ -18,6 +17,7 @@ import (
 	"github.com/fluxcd/pkg/apis/meta"
 
 	sourcev1 "github.com/weirhq/weir/api/source/v1"
+	"github.com/weirhq/weir/internal/cloudlogin/cloudtest"
 )
 
 func generation(content string) string {
@@ -85,7 +85,7 @@ func TestGoogleKey(t *testing.T) {
 	t.Parallel()
 	g := newRig(t)
 	files, seen, tokens := map[string]string{}, &gets{}, 0
-	n := newInternet(g, map[string]http.HandlerFunc{
+	through, _ := g.internet(map[string]http.HandlerFunc{
 		"storage.googleapis.com": gcsServer(files, seen),
 		"oauth2.googleapis.com": func(w http.ResponseWriter, r *http.Request) {
 			if r.FormValue("assertion") == "" {
@@ -101,7 +101,7 @@ func TestGoogleKey(t *testing.T) {
 	spec := func(secret string) func(*sourcev1.BucketSpec) {
 		return func(s *sourcev1.BucketSpec) {
 			s.Provider, s.Endpoint, s.SecretRef = "gcp", "storage.googleapis.com", &meta.LocalObjectReference{Name: secret}
-			n.through(s)
+			through(s)
 		}
 	}
 	g.create("app", spec("google"))
@@ -129,22 +129,13 @@ func TestGoogleKey(t *testing.T) {
 }
 
 func TestGoogleIdentity(t *testing.T) {
-	metadata := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Metadata-Flavor", "Google")
-		if strings.HasSuffix(r.URL.Path, "/service-accounts/default/token") {
-			answerJSON(w, map[string]any{"access_token": "google-token", "token_type": "Bearer", "expires_in": 3600})
-		}
-	}))
-	defer metadata.Close()
-	t.Setenv("GCE_METADATA_HOST", strings.TrimPrefix(metadata.URL, "http://"))
-	t.Setenv("GOOGLE_APPLICATION_CREDENTIALS", "")
-	t.Setenv("HOME", t.TempDir())
+	cloudtest.Metadata(t)
 	g := newRig(t)
 	files, seen := map[string]string{}, &gets{}
-	n := newInternet(g, map[string]http.HandlerFunc{"storage.googleapis.com": gcsServer(files, seen)})
+	through, _ := g.internet(map[string]http.HandlerFunc{"storage.googleapis.com": gcsServer(files, seen)})
 	g.create("app", func(s *sourcev1.BucketSpec) {
 		s.Provider, s.Endpoint, s.SecretRef = "gcp", "storage.googleapis.com", nil
-		n.through(s)
+		through(s)
 	})
 	g.walk("app", files, func() {}, seen.take)
 }

@@ -1,90 +1,31 @@
 package ocirepository
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
-	"fmt"
-	"io"
-	"math/big"
-	"net"
 	"net/http"
-	"net/http/httptest"
-	"strings"
 	"testing"
-	"time"
 
 	"github.com/fluxcd/pkg/apis/meta"
 
 	sourcev1 "github.com/weirhq/weir/api/source/v1"
+	"github.com/weirhq/weir/internal/cloudlogin/cloudtest"
 )
-
-// elsewhere serves a handler under the name host, over TLS and through a proxy. It
-// returns the address of the proxy and the certificate to trust.
-func elsewhere(t *testing.T, host string, handler http.Handler) (proxy string, ca []byte) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	must(t, err)
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{host}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	must(t, err)
-	s := httptest.NewUnstartedServer(handler)
-	s.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
-	s.StartTLS()
-	t.Cleanup(s.Close)
-	p := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodConnect || r.URL.Hostname() != host {
-			http.Error(w, "no such host", http.StatusBadGateway)
-			return
-		}
-		there, err := net.Dial("tcp", s.Listener.Addr().String())
-		if err != nil {
-			return
-		}
-		here, _, err := http.NewResponseController(w).Hijack()
-		if err != nil {
-			there.Close()
-			return
-		}
-		_, _ = io.WriteString(here, "HTTP/1.1 200 OK\r\n\r\n")
-		go func() { _, _ = io.Copy(there, here); there.Close() }()
-		_, _ = io.Copy(here, there)
-		here.Close()
-	}))
-	t.Cleanup(p.Close)
-	return p.URL, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-}
 
 // TestProvider logs in with the identity of the machine, as its metadata server
 // gives it, to a registry of that provider.
 func TestProvider(t *testing.T) {
-	metadata := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Metadata-Flavor", "Google")
-		if strings.HasSuffix(r.URL.Path, "/token") {
-			w.Header().Set("Content-Type", "application/json")
-			fmt.Fprint(w, `{"access_token":"google-token","expires_in":3600,"token_type":"Bearer"}`)
-		}
-	}))
-	defer metadata.Close()
-	t.Setenv("GCE_METADATA_HOST", strings.TrimPrefix(metadata.URL, "http://"))
-	t.Setenv("GOOGLE_APPLICATION_CREDENTIALS", "")
-	t.Setenv("HOME", t.TempDir())
-
+	cloudtest.Metadata(t)
 	g := newRig(t)
 	g.files("project/app", "latest", map[string]string{"a": "a"})
-	proxy, ca := elsewhere(t, "eu.gcr.io", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if user, word, _ := r.BasicAuth(); user != "oauth2accesstoken" || word != "google-token" {
+	internet := &cloudtest.Internet{Hosts: map[string]http.HandlerFunc{"eu.gcr.io": func(w http.ResponseWriter, r *http.Request) {
+		if user, word, _ := r.BasicAuth(); user != "oauth2accesstoken" || word != cloudtest.GoogleToken {
 			w.Header().Set("WWW-Authenticate", `Basic realm="test"`)
 			w.WriteHeader(http.StatusUnauthorized)
 			return
 		}
 		g.handler.ServeHTTP(w, r)
-	}))
-	g.secret("proxy", "address", proxy)
-	g.secret("google", "ca.crt", ca)
+	}}}
+	g.secret("proxy", "address", internet.Start(t).String())
+	g.secret("google", "ca.crt", cloudtest.Authority())
 	g.create("app", func(s *sourcev1.OCIRepositorySpec) {
 		s.URL, s.Provider = "oci://eu.gcr.io/project/app", "gcp"
 		s.SecretRef, s.CertSecretRef, s.ProxySecretRef = nil, secretRef("google"), secretRef("proxy")
