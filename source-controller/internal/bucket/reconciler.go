@@ -7,7 +7,6 @@ import (
 	"io"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/fluxcd/pkg/apis/meta"
 	"github.com/fluxcd/pkg/sourceignore"
@@ -20,15 +19,12 @@ import (
 	"github.com/weirhq/weir/internal/loop"
 	"github.com/weirhq/weir/internal/telemetry"
 	"github.com/weirhq/weir/internal/upstream"
+	"github.com/weirhq/weir/source-controller/internal/cause"
 	"github.com/weirhq/weir/source-controller/internal/custody"
 )
 
-const (
-	// defaultTimeout bounds the work on one object when spec.timeout says nothing.
-	defaultTimeout = 60 * time.Second
-	// latest is the stable name of the newest artifact, which status.url names.
-	latest = "latest.tar.gz"
-)
+// latest is the stable name of the newest artifact, which status.url names.
+const latest = "latest.tar.gz"
 
 // Options are what a Reconciler works with.
 type Options struct {
@@ -97,7 +93,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, b *sourcev1.Bucket) (loop.Do
 		r.custodian.Collect(b, before)
 	}
 	if b.Status.URL, err = r.o.Store.Alias(b.Status.Artifact, latest); err != nil {
-		return loop.Done{}, failure(ctx, b, err)
+		return loop.Done{}, causes.Failure(ctx, err)
 	}
 	b.Status.Artifact.URL = r.o.Store.URL(b.Status.Artifact.Path)
 	return announced(b, before, found.files), nil
@@ -106,13 +102,10 @@ func (r *Reconciler) Reconcile(ctx context.Context, b *sourcev1.Bucket) (loop.Do
 // look lists the bucket and chooses what goes into the artifact. Only ignore files
 // that changed are downloaded for that.
 func (r *Reconciler) look(ctx context.Context, b *sourcev1.Bucket) (*content, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, timeout(b), errTimeout)
+	ctx, cancel := cause.Within(ctx, "spec.timeout", b.Spec.Timeout)
 	defer cancel()
 	c, err := r.examine(ctx, b)
-	if err != nil {
-		return nil, failure(ctx, b, err)
-	}
-	return c, nil
+	return c, causes.Failure(ctx, err)
 }
 
 func (r *Reconciler) examine(ctx context.Context, b *sourcev1.Bucket) (c *content, err error) {
@@ -163,16 +156,16 @@ func (r *Reconciler) renew(ctx context.Context, b *sourcev1.Bucket, c *content) 
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, timeout(b), errTimeout)
+	ctx, cancel := cause.Within(ctx, "spec.timeout", b.Spec.Timeout)
 	defer cancel()
 	telemetry.Enter(ctx, telemetry.Fetch)
 	loop.Progress(ctx, fmt.Sprintf("downloading revision '%s'", c.revision))
 	if err := c.shelf.fill(ctx, c.storage, c.chosen); err != nil {
-		return failure(ctx, b, err)
+		return causes.Failure(ctx, err)
 	}
 	telemetry.Enter(ctx, telemetry.Pack)
 	if err := r.publish(ctx, b, c); err != nil {
-		return failure(ctx, b, err)
+		return causes.Failure(ctx, err)
 	}
 	if err := c.shelf.trim(c.chosen); err != nil {
 		r.o.Recorder.Warning(b, sourcev1.GarbageCollectionFailedReason, err.Error(), nil)
@@ -246,11 +239,4 @@ func ignore(b *sourcev1.Bucket) artifact.Ignore {
 		return artifact.Ignore{}
 	}
 	return artifact.Ignore{Patterns: *b.Spec.Ignore}
-}
-
-func timeout(b *sourcev1.Bucket) time.Duration {
-	if t := b.Spec.Timeout; t != nil && t.Duration > 0 {
-		return t.Duration
-	}
-	return defaultTimeout
 }

@@ -18,11 +18,9 @@ import (
 	"github.com/weirhq/weir/internal/gitrepo"
 	"github.com/weirhq/weir/internal/loop"
 	"github.com/weirhq/weir/internal/telemetry"
+	"github.com/weirhq/weir/source-controller/internal/cause"
 	"github.com/weirhq/weir/source-controller/internal/custody"
 )
-
-// defaultTimeout bounds the work on one repository when spec.timeout says nothing.
-const defaultTimeout = 60 * time.Second
 
 // Options are what a Reconciler works with.
 type Options struct {
@@ -58,7 +56,7 @@ func New(o Options) *Reconciler {
 func (r *Reconciler) Reconcile(ctx context.Context, repo *sourcev1.GitRepository) (loop.Done, error) {
 	before := repo.Status.Artifact
 	r.custodian.Check(repo, &repo.Status.Artifact, nil)
-	ctx, cancel := context.WithTimeoutCause(ctx, timeout(repo), errTimeout)
+	ctx, cancel := cause.Within(ctx, "spec.timeout", repo.Spec.Timeout)
 	defer cancel()
 
 	trust, err := r.trust(ctx, repo)
@@ -257,11 +255,4 @@ func asked(ctx context.Context, repo *sourcev1.GitRepository) context.Context {
 		return gitrepo.Fresh(ctx)
 	}
 	return ctx
-}
-
-func timeout(repo *sourcev1.GitRepository) time.Duration {
-	if t := repo.Spec.Timeout; t != nil && t.Duration > 0 {
-		return t.Duration
-	}
-	return defaultTimeout
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/weirhq/weir/internal/gitrepo"
 	"github.com/weirhq/weir/internal/loop"
 	"github.com/weirhq/weir/internal/secrets"
+	"github.com/weirhq/weir/source-controller/internal/cause"
 	"github.com/weirhq/weir/source-controller/internal/gitrepository/gitsignature"
 )
 
@@ -184,14 +185,12 @@ func (r *Reconciler) trusted(repo *sourcev1.GitRepository, t *trust, revision gi
 // distrusted says in status that err kept the revision from being verified, if it
 // is of that kind.
 func distrusted(repo *sourcev1.GitRepository, err error) {
-	for _, c := range causes {
-		if !c.verification || !errors.Is(err, c.is) {
-			continue
-		}
-		apimeta.SetStatusCondition(&repo.Status.Conditions, metav1.Condition{
-			Type: sourcev1.SourceVerifiedCondition, Status: metav1.ConditionFalse, ObservedGeneration: repo.Generation,
-			Reason: c.reason, Message: secrets.Redact(err.Error()),
-		})
+	c := cause.Find(distrust, err)
+	if c == nil {
 		return
 	}
+	apimeta.SetStatusCondition(&repo.Status.Conditions, metav1.Condition{
+		Type: sourcev1.SourceVerifiedCondition, Status: metav1.ConditionFalse, ObservedGeneration: repo.Generation,
+		Reason: c.Reason, Message: secrets.Redact(err.Error()),
+	})
 }

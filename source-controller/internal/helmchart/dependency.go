@@ -13,6 +13,7 @@ import (
 
 	sourcev1 "github.com/weirhq/weir/api/source/v1"
 	"github.com/weirhq/weir/internal/loop"
+	"github.com/weirhq/weir/source-controller/internal/cause"
 	"github.com/weirhq/weir/source-controller/internal/chartfile"
 )
 
@@ -125,7 +126,7 @@ func (s *resolver) remote(ctx context.Context, c *chartfile.Chart, d *chart.Depe
 }
 
 func (s *resolver) fetch(ctx context.Context, repo *sourcev1.HelmRepository, d *chart.Dependency) (string, []byte, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, repo.GetTimeout(), errTimeout)
+	ctx, cancel := cause.Within(ctx, sourceTimeout, repo.Spec.Timeout)
 	defer cancel()
 	if repo.Spec.Type == sourcev1.HelmRepositoryTypeOCI {
 		p, err := s.r.locate(ctx, s.obj, repo, d.Name, d.Version)

@@ -93,18 +93,18 @@ func (r *Reconciler) Reconcile(ctx context.Context, obj *sourcev1.HelmChart) (lo
 	telemetry.Enter(ctx, telemetry.Fetch)
 	b, err := r.build(ctx, obj)
 	if err != nil {
-		return loop.Done{}, failure(ctx, err)
+		return loop.Done{}, causes.Failure(ctx, err)
 	}
 	if !b.kept {
 		telemetry.Enter(ctx, telemetry.Pack)
 		if err := r.publish(obj, b); err != nil {
-			return loop.Done{}, failure(ctx, err)
+			return loop.Done{}, causes.Failure(ctx, err)
 		}
 		r.custodian.Collect(obj, before)
 	}
 	obj.Status.ObservedSourceArtifactRevision = b.source
 	if obj.Status.URL, err = r.o.Store.Alias(obj.Status.Artifact, latest); err != nil {
-		return loop.Done{}, failure(ctx, err)
+		return loop.Done{}, causes.Failure(ctx, err)
 	}
 	obj.Status.Artifact.URL = r.o.Store.URL(obj.Status.Artifact.Path)
 	return announced(obj, before), nil

@@ -16,6 +16,7 @@ import (
 	"github.com/weirhq/weir/internal/loop"
 	"github.com/weirhq/weir/internal/registry"
 	"github.com/weirhq/weir/internal/secrets"
+	"github.com/weirhq/weir/source-controller/internal/cause"
 	"github.com/weirhq/weir/source-controller/internal/chartindex"
 )
 
@@ -50,32 +51,34 @@ func (r *Reconciler) fromRegistry(ctx context.Context, obj *sourcev1.HelmChart, 
 		return nil, err
 	}
 	defer release()
-	ctx, cancel := context.WithTimeoutCause(ctx, repo.GetTimeout(), errTimeout)
+	ctx, cancel := cause.Within(ctx, sourceTimeout, repo.Spec.Timeout)
 	defer cancel()
 	loop.Progress(ctx, fmt.Sprintf("pulling '%s' chart with version '%s'", b.name, b.version))
+	return b, causes.Failure(ctx, r.fetch(ctx, obj, p, b))
+}
+
+// fetch verifies the chart at p as spec.verify says, and puts it into the store.
+func (r *Reconciler) fetch(ctx context.Context, obj *sourcev1.HelmChart, p place, b *build) error {
 	digest, err := r.o.Registry.Digest(ctx, p.access, p.tag)
 	if err != nil {
-		return nil, fmt.Errorf("resolving the tag %q: %w", p.tag, err)
+		return fmt.Errorf("resolving the tag %q: %w", p.tag, err)
 	}
 	if err := r.verify(ctx, obj, p.access, digest); err != nil {
-		return nil, err
+		return err
 	}
 	data, err := r.layer(ctx, p.access, digest)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return b, r.finish(ctx, obj, b, p.version, data)
+	return r.finish(ctx, obj, b, p.version, data)
 }
 
 // look is locate for the chart of obj, within the timeout of its source.
 func (r *Reconciler) look(ctx context.Context, obj *sourcev1.HelmChart, repo *sourcev1.HelmRepository) (place, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, repo.GetTimeout(), errTimeout)
+	ctx, cancel := cause.Within(ctx, sourceTimeout, repo.Spec.Timeout)
 	defer cancel()
 	p, err := r.locate(ctx, obj, repo, obj.Spec.Chart, obj.Spec.Version)
-	if err != nil {
-		return p, failure(ctx, err)
-	}
-	return p, nil
+	return p, causes.Failure(ctx, err)
 }
 
 // locate finds the version of a chart: an exact one without asking, the highest of

@@ -15,6 +15,7 @@ import (
 
 	sourcev1 "github.com/weirhq/weir/api/source/v1"
 	"github.com/weirhq/weir/internal/loop"
+	"github.com/weirhq/weir/source-controller/internal/cause"
 	"github.com/weirhq/weir/source-controller/internal/chartfile"
 	"github.com/weirhq/weir/source-controller/internal/chartindex"
 	"github.com/weirhq/weir/source-controller/internal/chartrepo"
@@ -38,14 +39,14 @@ func (r *Reconciler) fromIndex(ctx context.Context, obj *sourcev1.HelmChart, rep
 		return nil, err
 	}
 	defer release()
-	ctx, cancel := context.WithTimeoutCause(ctx, repo.GetTimeout(), errTimeout)
+	ctx, cancel := cause.Within(ctx, sourceTimeout, repo.Spec.Timeout)
 	defer cancel()
 	loop.Progress(ctx, fmt.Sprintf("pulling '%s' chart with version '%s'", b.name, b.version))
 	data, err := r.download(ctx, repo, version)
-	if err != nil {
-		return nil, err
+	if err == nil {
+		err = r.finish(ctx, obj, b, version.Version, data)
 	}
-	return b, r.finish(ctx, obj, b, version.Version, data)
+	return b, causes.Failure(ctx, err)
 }
 
 // find looks the chart up in the index that repo has published.

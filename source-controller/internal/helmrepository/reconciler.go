@@ -19,6 +19,7 @@ import (
 	"github.com/weirhq/weir/internal/events"
 	"github.com/weirhq/weir/internal/loop"
 	"github.com/weirhq/weir/internal/telemetry"
+	"github.com/weirhq/weir/source-controller/internal/cause"
 	"github.com/weirhq/weir/source-controller/internal/chartindex"
 	"github.com/weirhq/weir/source-controller/internal/chartrepo"
 	"github.com/weirhq/weir/source-controller/internal/custody"
@@ -81,7 +82,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, repo *sourcev1.HelmRepositor
 	r.custodian.Check(repo, &repo.Status.Artifact, &repo.Status.URL)
 	access, err := chartrepo.Resolve(ctx, r.o.Client, repo)
 	if err != nil {
-		return loop.Done{}, failure(ctx, repo, err)
+		return loop.Done{}, causes.Failure(ctx, err)
 	}
 	telemetry.Enter(ctx, telemetry.Fetch)
 	held, err := r.attempt(ctx, repo, access, false)
@@ -98,7 +99,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, repo *sourcev1.HelmRepositor
 		r.custodian.Collect(repo, before)
 	}
 	if repo.Status.URL, err = r.o.Store.Alias(repo.Status.Artifact, latest); err != nil {
-		return loop.Done{}, failure(ctx, repo, err)
+		return loop.Done{}, causes.Failure(ctx, err)
 	}
 	repo.Status.Artifact.URL = r.o.Store.URL(repo.Status.Artifact.Path)
 	return announced(repo, before), nil
@@ -133,11 +134,11 @@ func (r *Reconciler) whenFree(ctx context.Context, fn func() error) error {
 // attempt asks for the index and publishes it when it is another one. Without a
 // turn it takes one; it returns false, and nothing is done, when there is none.
 func (r *Reconciler) attempt(ctx context.Context, repo *sourcev1.HelmRepository, access chartrepo.Access, turn bool) (bool, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, repo.GetTimeout(), errTimeout)
+	ctx, cancel := cause.Within(ctx, "spec.timeout", repo.Spec.Timeout)
 	defer cancel()
 	file, err := r.ask(ctx, repo, access)
 	if err != nil {
-		return true, failure(ctx, repo, fmt.Errorf("fetching the index: %w", err))
+		return true, causes.Failure(ctx, fmt.Errorf("fetching the index: %w", err))
 	}
 	if file.ReadCloser == nil {
 		return true, nil
@@ -151,10 +152,7 @@ func (r *Reconciler) attempt(ctx context.Context, repo *sourcev1.HelmRepository,
 			return false, nil
 		}
 	}
-	if err := r.publish(ctx, repo, file); err != nil {
-		return true, failure(ctx, repo, err)
-	}
-	return true, nil
+	return true, causes.Failure(ctx, r.publish(ctx, repo, file))
 }
 
 // ask asks whether there is another index than the published one.

@@ -3,7 +3,6 @@ package ocirepository
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/fluxcd/pkg/apis/meta"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -15,16 +14,13 @@ import (
 	"github.com/weirhq/weir/internal/loop"
 	"github.com/weirhq/weir/internal/registry"
 	"github.com/weirhq/weir/internal/telemetry"
+	"github.com/weirhq/weir/source-controller/internal/cause"
 	"github.com/weirhq/weir/source-controller/internal/custody"
 	"github.com/weirhq/weir/source-controller/internal/signature"
 )
 
-const (
-	// defaultTimeout bounds the work on one object when spec.timeout says nothing.
-	defaultTimeout = 60 * time.Second
-	// latest is the stable name of the newest artifact, which status.url names.
-	latest = "latest.tar.gz"
-)
+// latest is the stable name of the newest artifact, which status.url names.
+const latest = "latest.tar.gz"
 
 // Options are what a Reconciler works with.
 type Options struct {
@@ -73,7 +69,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, repo *sourcev1.OCIRepository
 		r.custodian.Collect(repo, before)
 	}
 	if repo.Status.URL, err = r.o.Store.Alias(repo.Status.Artifact, latest); err != nil {
-		return loop.Done{}, failure(ctx, repo, err)
+		return loop.Done{}, causes.Failure(ctx, err)
 	}
 	repo.Status.Artifact.URL = r.o.Store.URL(repo.Status.Artifact.Path)
 	return announced(repo, before), nil
@@ -81,17 +77,14 @@ func (r *Reconciler) Reconcile(ctx context.Context, repo *sourcev1.OCIRepository
 
 // look finds what the reference stands for now, and how to get at it.
 func (r *Reconciler) look(ctx context.Context, repo *sourcev1.OCIRepository) (registry.Access, revision, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, timeout(repo), errTimeout)
+	ctx, cancel := cause.Within(ctx, "spec.timeout", repo.Spec.Timeout)
 	defer cancel()
 	access, err := r.access(ctx, repo)
 	if err != nil {
-		return access, revision{}, failure(ctx, repo, err)
+		return access, revision{}, causes.Failure(ctx, err)
 	}
 	rev, err := r.resolve(ctx, access, repo.Spec.Reference)
-	if err != nil {
-		return access, rev, failure(ctx, repo, err)
-	}
-	return access, rev, nil
+	return access, rev, causes.Failure(ctx, err)
 }
 
 // renew verifies and publishes the revision as far as that is not done, when it is
@@ -104,21 +97,18 @@ func (r *Reconciler) renew(ctx context.Context, repo *sourcev1.OCIRepository, ac
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, timeout(repo), errTimeout)
+	ctx, cancel := cause.Within(ctx, "spec.timeout", repo.Spec.Timeout)
 	defer cancel()
 	telemetry.Enter(ctx, telemetry.Verify)
 	if err := r.verify(ctx, repo, access, revision); err != nil {
-		return failure(ctx, repo, err)
+		return causes.Failure(ctx, err)
 	}
 	if upToDate(repo, revision) {
 		return nil
 	}
 	telemetry.Enter(ctx, telemetry.Fetch)
 	loop.Progress(ctx, fmt.Sprintf("pulling revision '%s'", revision))
-	if err := r.publish(ctx, repo, access, revision); err != nil {
-		return failure(ctx, repo, err)
-	}
-	return nil
+	return causes.Failure(ctx, r.publish(ctx, repo, access, revision))
 }
 
 // Finalize removes what was published.
@@ -210,11 +200,4 @@ func announced(repo *sourcev1.OCIRepository, before *meta.Artifact) loop.Done {
 	}
 	done.EventReason, done.Changed = sourcev1.NewArtifactReason, true
 	return done
-}
-
-func timeout(repo *sourcev1.OCIRepository) time.Duration {
-	if t := repo.Spec.Timeout; t != nil && t.Duration > 0 {
-		return t.Duration
-	}
-	return defaultTimeout
 }
