@@ -25,7 +25,15 @@ import (
 // malicious is a Git server that speaks protocol v2 by hand, so that it can say what
 // no honest one says.
 type malicious struct {
-	url  string
+	url      string
+	requests atomic.Int64
+
+	mu sync.Mutex // held where answers change while requests may be open
+	answers
+}
+
+// answers are what a server says.
+type answers struct {
 	tip  plumbing.Hash
 	pack []byte
 
@@ -33,7 +41,6 @@ type malicious struct {
 
 	// What it does instead, where set.
 	advertise, list, send func(http.ResponseWriter, *http.Request)
-	requests              atomic.Int64
 }
 
 func startMalicious(t testing.TB) *malicious {
@@ -54,8 +61,10 @@ func (m *malicious) good() {
 	file := thing{plumbing.BlobObject, []byte("kind: A\n")}
 	tree := thing{plumbing.TreeObject, entryOf("100644", "a.yaml", file.hash())}
 	c := commitOf(tree.hash())
-	m.tip, m.pack = c.hash(), packOf(file, tree, c)
-	m.v0, m.advertise, m.list, m.send = false, nil, nil, nil
+	honest := answers{tip: c.hash(), pack: packOf(file, tree, c)}
+	m.mu.Lock()
+	m.answers = honest
+	m.mu.Unlock()
 }
 
 // old makes it speak the old protocol.
@@ -64,6 +73,9 @@ func (m *malicious) old() { m.v0 = true }
 // ServeHTTP implements http.Handler.
 func (m *malicious) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	m.requests.Add(1)
+	m.mu.Lock()
+	now := m.answers
+	m.mu.Unlock()
 	body, _ := io.ReadAll(r.Body)
 	kind := "result"
 	if r.Method == http.MethodGet {
@@ -78,16 +90,16 @@ func (m *malicious) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, usual)
 	}
 	switch {
-	case r.Method == http.MethodGet && m.v0:
-		do(m.advertise, pkt("# service=git-upload-pack\n")+"0000"+pkt(m.tip.String()+" refs/heads/main\x00side-band-64k shallow ofs-delta\n")+"0000")
+	case r.Method == http.MethodGet && now.v0:
+		do(now.advertise, pkt("# service=git-upload-pack\n")+"0000"+pkt(now.tip.String()+" refs/heads/main\x00side-band-64k shallow ofs-delta\n")+"0000")
 	case r.Method == http.MethodGet:
-		do(m.advertise, pkt("# service=git-upload-pack\n")+"0000"+pkt("version 2\n")+pkt("ls-refs\n")+pkt("fetch=shallow\n")+pkt("object-format=sha1\n")+"0000")
+		do(now.advertise, pkt("# service=git-upload-pack\n")+"0000"+pkt("version 2\n")+pkt("ls-refs\n")+pkt("fetch=shallow\n")+pkt("object-format=sha1\n")+"0000")
 	case bytes.Contains(body, []byte("command=ls-refs")):
-		do(m.list, pkt(m.tip.String()+" refs/heads/main\n")+"0000")
+		do(now.list, pkt(now.tip.String()+" refs/heads/main\n")+"0000")
 	default:
-		do(m.send, "")
-		if m.send == nil {
-			sendPack(w, m.pack)
+		do(now.send, "")
+		if now.send == nil {
+			sendPack(w, now.pack)
 			_, _ = io.WriteString(w, "0000")
 		}
 	}
@@ -221,8 +233,9 @@ var hostile = map[string]struct {
 	}, ErrTooLarge},
 	"refs endless, of an old server": {func(m *malicious) {
 		m.old()
+		tip := m.tip
 		m.advertise = func(w http.ResponseWriter, _ *http.Request) {
-			io.WriteString(w, pkt("# service=git-upload-pack\n")+"0000"+pkt(m.tip.String()+" HEAD\x00side-band-64k\n"))
+			io.WriteString(w, pkt("# service=git-upload-pack\n")+"0000"+pkt(tip.String()+" HEAD\x00side-band-64k\n"))
 			endless(w, pkt(strings.Repeat("1", 40)+" refs/heads/"+strings.Repeat("x", 900)+"\n"))
 		}
 	}, ErrTooLarge},
