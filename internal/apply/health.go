@@ -155,12 +155,15 @@ func (h *health) reread(p *patient) {
 // read reads an object and notes how it is.
 func (h *health) read(ctx context.Context, p *patient) {
 	h.mu.Lock()
-	before, rule := p.seen, p.rule
+	before, rule, rules, applier := p.seen, p.rule, p.rules, p.applier
 	p.last = time.Now()
 	h.mu.Unlock()
-	st, message, rv, again := p.applier.examine(ctx, p, rule)
+	st, message, rv, again := applier.examine(ctx, p, rule)
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if p.rules != rules {
+		return // whoever changed them reads it again
+	}
 	p.state, p.message, p.rv, p.fresh = st, message, max(rv, before), true
 	if p.dropped {
 		return
