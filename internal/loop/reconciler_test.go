@@ -329,6 +329,27 @@ func TestSecretsStayOut(t *testing.T) {
 	}
 }
 
+// A message of a Worker's own that is too long for the API server, or has a
+// secret in it, keeps neither itself nor the rest of the status from being written.
+func TestLongMessages(t *testing.T) {
+	const planted = "pl4nted-in-a-fact"
+	secrets.Register(planted)
+	g := newRig(t, nil)
+	g.w.reconcile = func(_ context.Context, k *kustomizev1.Kustomization) (Done, error) {
+		apimeta.SetStatusCondition(&k.Status.Conditions, metav1.Condition{Type: meta.HealthyCondition, Status: metav1.ConditionFalse,
+			Reason: meta.HealthCheckFailedReason, Message: planted + strings.Repeat("ä", 40_000)})
+		return Done{}, errors.New("unhealthy")
+	}
+	_, _ = g.reconcile()
+	healthy := apimeta.FindStatusCondition(g.get().Status.Conditions, meta.HealthyCondition)
+	if healthy == nil || len(healthy.Message) > maxMessage || strings.Contains(healthy.Message, planted) || !strings.HasSuffix(healthy.Message, "ä...") {
+		t.Errorf("Healthy = %.100v", healthy)
+	}
+	if ready := apimeta.FindStatusCondition(g.get().Status.Conditions, meta.ReadyCondition); ready.Message != "unhealthy" {
+		t.Errorf("Ready = %+v", ready)
+	}
+}
+
 func TestFinalizer(t *testing.T) {
 	g := newRig(t, nil)
 	if _, err := g.reconcile(); err != nil {

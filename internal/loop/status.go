@@ -19,6 +19,9 @@ const maxMessage = 20000
 // lastHandledReconcileAt.
 func report(obj Object, done Done, f *Failure) {
 	conditions := obj.GetConditions()
+	for i := range conditions { // one message that is too long has the whole status refused
+		conditions[i].Message = Message(conditions[i].Message)
+	}
 	ready := metav1.Condition{
 		Type: meta.ReadyCondition, Status: metav1.ConditionTrue,
 		Reason: orDefault(done.Reason, meta.SucceededReason), Message: done.Message,
@@ -63,11 +66,19 @@ func place(all *[]metav1.Condition, generation int64, kind string, c *metav1.Con
 
 func set(all *[]metav1.Condition, generation int64, c *metav1.Condition) {
 	c.ObservedGeneration = generation
-	c.Message = secrets.Redact(c.Message)
-	if len(c.Message) > maxMessage {
-		c.Message = strings.ToValidUTF8(c.Message[:maxMessage-3], "") + "..."
-	}
+	c.Message = Message(c.Message)
 	apimeta.SetStatusCondition(all, *c)
+}
+
+// Message returns text as a condition shows it: without secrets, and cut where
+// it is longer than the wire allows. A Worker that asks whether a condition of
+// its own has changed has to compare this.
+func Message(text string) string {
+	text = secrets.Redact(text)
+	if len(text) > maxMessage {
+		text = strings.ToValidUTF8(text[:maxMessage-3], "") + "..."
+	}
+	return text
 }
 
 func orDefault(s, fallback string) string {

@@ -11,6 +11,7 @@ import (
 	kustomizev1 "github.com/weirhq/weir/api/kustomize/v1"
 	"github.com/weirhq/weir/internal/apply"
 	"github.com/weirhq/weir/internal/build"
+	"github.com/weirhq/weir/internal/loop"
 )
 
 // driftedCondition is True while objects differ from what was applied and are
@@ -45,7 +46,7 @@ func (r *Reconciler) reportDrift(k *kustomizev1.Kustomization, s *source, change
 	if n > maxListed {
 		found = append(found[:maxListed], fmt.Sprintf("and %d more", n-maxListed))
 	}
-	message := fmt.Sprintf("objects differ from revision %s and are left so: %s", s.artifact.Revision, strings.Join(found, "; "))
+	message := loop.Message(fmt.Sprintf("objects differ from revision %s and are left so: %s", s.artifact.Revision, strings.Join(found, "; ")))
 	if apimeta.SetStatusCondition(&k.Status.Conditions, metav1.Condition{
 		Type: driftedCondition, Status: metav1.ConditionTrue, Reason: driftReported, Message: message, ObservedGeneration: k.Generation,
 	}) {
