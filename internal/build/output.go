@@ -12,6 +12,7 @@ import (
 	"unique"
 
 	"github.com/fluxcd/pkg/ssa/normalize"
+	"github.com/fluxcd/pkg/ssa/utils"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
@@ -86,11 +87,14 @@ func stringsOnly(u *unstructured.Unstructured, field string) error {
 // normalizeObject brings an object of a built-in kind into the form the API
 // server stores: stringData of a Secret becomes data, ports get their protocol,
 // status goes. Without it server-side apply would own fields that do not exist,
-// or miss the keys of list items. The peers do the same with the same library.
+// or miss the keys of list items. What stands in a definition's caBundle until
+// something fills it in ("Cg==", often) goes as well, as the API server refuses
+// it. The peers do the same with the same library.
 func normalizeObject(u *unstructured.Unstructured) error {
 	if err := normalize.UnstructuredList([]*unstructured.Unstructured{u}); err != nil {
 		return err
 	}
+	utils.RemoveCABundleFromCRD(u)
 	if meta, ok := u.Object["metadata"].(map[string]any); ok && meta["creationTimestamp"] == nil {
 		delete(meta, "creationTimestamp")
 	}
