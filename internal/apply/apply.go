@@ -158,6 +158,8 @@ func (a *Applier) check(ctx context.Context, t *task) error {
 		return nil
 	case postpone:
 		t.change.Action, t.change.Manager, t.change.Fight = Skipped, t.dirt.manager, true
+		// Of several notices for an owner the queue keeps the earliest only.
+		a.tell(t.owner, time.Until(t.dirt.due))
 		return nil
 	}
 	if err := a.compose(ctx, t); err != nil {
@@ -271,7 +273,7 @@ func (a *Applier) claim(ctx context.Context, t *task) error {
 		}
 		t.live, current = live, a.ownerOf(live)
 		marks := marksOf(a.options.OwnerGroup, live.Labels, live.Annotations)
-		if marks&(drift.Leave|drift.Once) != 0 {
+		if marks&drift.Leave != 0 {
 			t.pending, t.change.Action = false, Skipped
 			return nil
 		}

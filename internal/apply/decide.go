@@ -42,7 +42,7 @@ func decide(s situation) step {
 	switch {
 	case s.wants&drift.Leave != 0 || live&drift.Leave != 0 && !gone:
 		return skip
-	case s.known && (s.wants|live)&drift.Once != 0 && !gone:
+	case s.known && s.wants&drift.Once != 0 && !gone:
 		return skip
 	case !s.known && s.wants&drift.Once != 0:
 		return look

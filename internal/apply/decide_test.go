@@ -41,7 +41,7 @@ func TestDecide(t *testing.T) {
 		"left alone in the cluster and deleted": {situation{known: true, row: row(true, 1, drift.Leave), sum: 1, dirt: gone}, send},
 		"only created, maybe there":             {situation{wants: drift.Once, sum: 1}, look},
 		"only created, there":                   {situation{wants: drift.Once, known: true, row: row(true, 1, 0), sum: 2}, skip},
-		"only created, by the cluster":          {situation{known: true, row: row(true, 1, drift.Once), sum: 2, dirt: due}, skip},
+		"only created, until now":               {situation{known: true, row: row(true, 1, drift.Once), sum: 2, dirt: due}, check},
 		"only created, deleted":                 {situation{wants: drift.Once, known: true, row: row(true, 1, 0), sum: 1, dirt: gone}, send},
 	} {
 		c.in.now = now

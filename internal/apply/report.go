@@ -2,6 +2,7 @@ package apply
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"reflect"
 	"slices"
@@ -35,26 +36,18 @@ func (a *Applier) compare(ctx context.Context, t *task) error {
 		t.change = t.dirt.found.change
 		return nil
 	}
-	in := a.full.Resource(a.served(t)).Namespace(t.ref.Namespace)
-	live, err := in.Get(ctx, t.ref.Name, metav1.GetOptions{})
+	live, paths, err := a.deviations(ctx, t)
 	switch {
-	case apierrors.IsNotFound(err):
+	case err != nil:
+		return err
+	case live == nil:
 		t.change.Action, t.change.Drift, t.change.Missing = Drifted, true, true
 		return nil
-	case err != nil:
-		return t.fail("reading", err)
-	case marksOf(a.options.OwnerGroup, live.GetLabels(), live.GetAnnotations())&(drift.Leave|drift.Once) != 0:
+	case marksOf(a.options.OwnerGroup, live.GetLabels(), live.GetAnnotations())&drift.Leave != 0:
 		t.change.Action = Skipped
 		return nil
 	}
-	force := true
-	wanted, err := in.Patch(ctx, t.ref.Name, types.ApplyPatchType, t.payload.json,
-		metav1.PatchOptions{FieldManager: a.options.FieldManager, Force: &force, DryRun: []string{metav1.DryRunAll}})
-	if err != nil {
-		return t.fail("dry run", err)
-	}
 	t.change.Action = Unchanged
-	paths := append(differences(live.Object, wanted.Object), a.foreign(t, live, wanted)...)
 	slices.Sort(paths)
 	if paths = slices.Compact(paths); len(paths) > 0 {
 		t.change.Action, t.change.Drift = Drifted, true
@@ -65,6 +58,52 @@ func (a *Applier) compare(ctx context.Context, t *task) error {
 	t.resource.table.Confirm(t.key, t.row, t.sum, t.payload.expires) // seen now; refused if it was applied already or moved
 	t.resource.keepFinding(t, paths)
 	return nil
+}
+
+// deviations reads an object, nil when it is not there, and names the fields that
+// an apply would change. When somebody writes the object between the two requests,
+// their changes would be among that, so it is read again.
+func (a *Applier) deviations(ctx context.Context, t *task) (live *unstructured.Unstructured, paths []string, err error) {
+	in, force := a.full.Resource(a.served(t)).Namespace(t.ref.Namespace), true
+	for round := range maxReads {
+		if live, err = in.Get(ctx, t.ref.Name, metav1.GetOptions{}); apierrors.IsNotFound(err) {
+			return nil, nil, nil
+		} else if err != nil {
+			return nil, nil, t.fail("reading", err)
+		}
+		wanted, err := in.Patch(ctx, t.ref.Name, types.ApplyPatchType, t.payload.json,
+			metav1.PatchOptions{FieldManager: a.options.FieldManager, Force: &force, DryRun: []string{metav1.DryRunAll}})
+		if err != nil {
+			if paths = immutableFields(err); len(paths) > 0 { // somebody made it anew, otherwise
+				return live, paths, nil
+			}
+			return nil, nil, t.fail("dry run", err)
+		}
+		if wanted.GetResourceVersion() == live.GetResourceVersion() || round == maxReads-1 {
+			return live, append(differences(live.Object, wanted.Object), a.foreign(t, live, wanted)...), nil
+		}
+	}
+	panic("unreachable: the last round returns")
+}
+
+// maxReads is how often an object that moves while it is compared is read.
+const maxReads = 5
+
+// immutableFields names the fields of an object that cannot become what they
+// should be, if that is all that an error says. Within lists it names the list.
+func immutableFields(err error) (paths []string) {
+	var status apierrors.APIStatus
+	if !isImmutable(err) || !errors.As(err, &status) || status.Status().Details == nil {
+		return nil
+	}
+	for _, cause := range status.Status().Details.Causes {
+		if !immutable.MatchString(cause.Message) {
+			return nil
+		}
+		field, _, _ := strings.Cut(cause.Field, "[")
+		paths = append(paths, "/"+strings.ReplaceAll(field, ".", "/"))
+	}
+	return paths
 }
 
 // keepFinding marks the object with what was found, unless there is a newer mark.
@@ -87,7 +126,7 @@ func (r *resource) keepFinding(t *task, paths []string) {
 }
 
 // bookkeeping are the fields that move with every change and say nothing about it.
-var bookkeeping = []string{"/metadata/managedFields", "/metadata/resourceVersion", "/metadata/generation"}
+var bookkeeping = []string{"/metadata/managedFields", "/metadata/resourceVersion", "/metadata/generation", "/status"}
 
 // differences names, as JSON pointers, the fields in which two states of one
 // object differ. Where the lengths of lists differ it names the list.

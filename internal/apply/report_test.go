@@ -1,11 +1,17 @@
 package apply
 
 import (
+	"errors"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/client-go/rest"
 )
 
 // TestReportDrift: what was changed by hand is told, and left as it is.
@@ -80,6 +86,62 @@ func TestReportedContent(t *testing.T) {
 	l.want(s, "configured 1", 2)
 	if got := l.live(s.Objects[0]).Object["data"].(map[string]any)["a"]; got != "two" {
 		t.Errorf("data.a = %q", got)
+	}
+}
+
+// between does something once, after the first answer to a read of an object.
+type between struct {
+	next http.RoundTripper
+	name string
+	do   func()
+}
+
+func (b *between) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := b.next.RoundTrip(r)
+	if do := b.do; do != nil && r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, "/"+b.name) {
+		b.do = nil
+		do()
+	}
+	return resp, err
+}
+
+// TestReportMoving: what others write while an object is compared is no drift.
+func TestReportMoving(t *testing.T) {
+	b := &between{name: "moving"}
+	l := newLab(t, func(cfg *rest.Config, _ *Options) {
+		cfg.Wrap(func(next http.RoundTripper) http.RoundTripper { b.next = next; return b })
+	})
+	o := l.configMap("moving", "ours")
+	s := l.set(o)
+	s.ReportDrift = true
+	l.want(s, "created 1", 2)
+	l.patch(o, "somebody", `{"data":{"a":"theirs"}}`)
+	l.noticed()
+	b.do = func() { l.patch(o, "another", `{"metadata":{"annotations":{"moved":"meanwhile"}}}`) }
+	res, err := l.try(s)
+	must(t, err)
+	if got := strings.Join(res.Changes[0].Paths, " "); got != "/data/a" || b.do != nil {
+		t.Errorf("paths are %q, want what had been changed before only", got)
+	}
+}
+
+func TestImmutableFields(t *testing.T) {
+	invalid := func(fields ...*field.Error) error {
+		return &ObjectError{Err: apierrors.NewInvalid(schema.GroupKind{Kind: "Service"}, "s", fields)}
+	}
+	at := field.NewPath("spec")
+	for name, tt := range map[string]struct {
+		err  error
+		want string
+	}{
+		"immutable":         {invalid(field.Invalid(at.Child("clusterIPs").Index(0), "None", "may not change once set"), field.Invalid(at.Child("selector"), "x", "field is immutable")), "/spec/clusterIPs /spec/selector"},
+		"something as well": {invalid(field.Invalid(at.Child("selector"), "x", "field is immutable"), field.Invalid(at.Child("ports"), 0, "must be positive")), ""},
+		"not at all":        {invalid(field.Required(at.Child("ports"), "")), ""},
+		"forbidden":         {apierrors.NewForbidden(schema.GroupResource{}, "s", errors.New("field is immutable")), ""},
+	} {
+		if got := strings.Join(immutableFields(tt.err), " "); got != tt.want {
+			t.Errorf("%s: %q, want %q", name, got, tt.want)
+		}
 	}
 }
 

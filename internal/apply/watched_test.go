@@ -184,3 +184,30 @@ func TestHangingServerEndsWithTheContext(t *testing.T) {
 		t.Errorf("error %v after %s", err, time.Since(began))
 	}
 }
+
+// TestFightsOfOneOwner: the repair that is due later is asked for, too, though the
+// owner was told of another one before it.
+func TestFightsOfOneOwner(t *testing.T) {
+	l := newLab(t)
+	often, seldom := l.configMap("often", "ours"), l.configMap("seldom", "ours")
+	s := l.set(often, seldom)
+	l.want(s, "created 2", 4)
+	r, k, _ := l.row(often)
+	_, k2, _ := l.row(seldom)
+	l.mu.Lock()
+	l.fights[r.item(k)], l.fights[r.item(k2)] = fight{freeRepairs, time.Now()}, fight{freeRepairs + 4, time.Now()}
+	l.mu.Unlock()
+	l.patch(seldom, "somebody", `{"data":{"a":"theirs"}}`)
+	l.caughtUp(seldom)
+	l.patch(often, "somebody", `{"data":{"a":"theirs"}}`)
+	for repaired := 0; repaired < 2; {
+		l.noticed()
+		res, err := l.try(s)
+		must(t, err)
+		for _, c := range res.Changes {
+			if c.Drift {
+				repaired++
+			}
+		}
+	}
+}
