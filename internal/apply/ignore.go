@@ -111,7 +111,8 @@ func sumWith(sum uint64, ignored []pointer) uint64 {
 
 // leaveOut takes the ignored fields out of the payload of an object that exists.
 // A field that another manager owns is not sent. One that nobody else owns would
-// be removed then, so it is sent as it is in the cluster.
+// be removed then, so it is sent as it is in the cluster; and so is one of a
+// manager that may not own anything, as its fields become ours.
 func (a *Applier) leaveOut(ctx context.Context, t *task) error {
 	live, err := a.full.Resource(a.served(t)).Namespace(t.ref.Namespace).Get(ctx, t.ref.Name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
@@ -120,17 +121,21 @@ func (a *Applier) leaveOut(ctx context.Context, t *task) error {
 	if err != nil {
 		return err
 	}
-	wanted := map[string]any{}
-	if err := json.Unmarshal(t.payload.json, &wanted); err != nil {
+	wanted, err := decodeExactly(t.payload.json)
+	if err != nil {
 		return err
 	}
-	others := ownedByOthers(&t.resource.table.Policy, live.GetManagedFields())
+	others, stripped := owners(&t.resource.table.Policy, live.GetManagedFields())
 	for _, p := range t.ignored {
 		value, there := p.get(live.Object)
-		if !there || p.owned(others) {
+		_, ours := p.get(wanted)
+		switch {
+		case !there || p.owned(others):
 			p.remove(wanted)
-		} else if _, ours := p.get(wanted); ours {
+		case ours:
 			p.set(wanted, value)
+		case p.owned(stripped) && t.payload.marks&drift.Merge == 0:
+			p.add(wanted, value)
 		}
 	}
 	// If the object is replaced meanwhile, this payload is not for the new one.
@@ -155,19 +160,20 @@ func (t *task) untouched(m *metav1.PartialObjectMetadata) bool {
 	return m.ResourceVersion == t.version || indexed && m.Generation != 0 && m.Generation == t.generation
 }
 
-// ownedByOthers collects the fields of managers that neither are us nor are
-// about to be stripped.
-func ownedByOthers(p *drift.Policy, entries []metav1.ManagedFieldsEntry) *fieldpath.Set {
-	all := fieldpath.NewSet()
+// owners collects the fields of managers other than us: those who keep what they
+// own, and those who are about to be stripped of it.
+func owners(p *drift.Policy, entries []metav1.ManagedFieldsEntry) (others, stripped *fieldpath.Set) {
+	others, stripped = fieldpath.NewSet(), fieldpath.NewSet()
 	for i := range entries {
-		e := &entries[i]
-		var s fieldpath.Set
-		if p.Ours(e) || p.Strip != nil && p.Strip(*e) || e.FieldsV1 == nil || s.FromJSON(e.FieldsV1.GetRawReader()) != nil {
-			continue
+		switch e := &entries[i]; {
+		case p.Ours(e):
+		case p.Strip != nil && p.Strip(*e):
+			stripped = stripped.Union(fieldsOf(*e))
+		default:
+			others = others.Union(fieldsOf(*e))
 		}
-		all = all.Union(&s)
 	}
-	return all
+	return others, stripped
 }
 
 // owned reports whether the set holds the field or something below it. Items of
@@ -231,6 +237,22 @@ func (p pointer) set(root map[string]any, value any) {
 			parent[i] = value
 		}
 	}
+}
+
+// add is set for a field whose parents may be missing. Below a list there is
+// nothing to add: lists are sent whole.
+func (p pointer) add(root map[string]any, value any) {
+	for i, token := range p[:len(p)-1] {
+		parent, _ := p[:i].get(root)
+		m, ok := parent.(map[string]any)
+		if !ok {
+			return
+		}
+		if m[token] == nil {
+			m[token] = map[string]any{}
+		}
+	}
+	p.set(root, value)
 }
 
 // remove takes a field out of a map, and the maps around it that are empty then:

@@ -96,10 +96,8 @@ func sumOf(o *build.Object, owner types.NamespacedName) uint64 {
 // sent encoded, because managedFields would name stringData, which is never
 // stored, and so an edit of data would go unseen.
 func (c *Cluster) newPayload(o *build.Object, r Ref, owner types.NamespacedName) (payload, error) {
-	u := map[string]any{}
-	d := json.NewDecoder(bytes.NewReader(o.JSON))
-	d.UseNumber() // numbers are passed on as they were written
-	if err := d.Decode(&u); err != nil {
+	u, err := decodeExactly(o.JSON)
+	if err != nil {
 		return payload{}, &fieldError{"the object is not valid JSON"}
 	}
 	md, _ := u["metadata"].(map[string]any)
@@ -145,6 +143,14 @@ func (c *Cluster) newPayload(o *build.Object, r Ref, owner types.NamespacedName)
 	}
 	p.json, err = json.Marshal(u)
 	return p, err
+}
+
+// decodeExactly reads JSON whose numbers are passed on as they were written.
+func decodeExactly(data []byte) (u map[string]any, err error) {
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.UseNumber()
+	err = d.Decode(&u)
+	return u, err
 }
 
 // marksOfObject reads the marks of a desired object, decoding it only if it can have any.
