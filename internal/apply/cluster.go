@@ -147,9 +147,15 @@ func (c *Cluster) As(user string) *Applier {
 	if a.full, a.broken = dynamic.NewForConfigAndClient(dynamic.ConfigFor(cfg), h); a.broken != nil {
 		return a
 	}
+	if len(c.appliers) == maxAppliers { // tenants come and go; who is still here is made again
+		clear(c.appliers)
+	}
 	c.appliers[user] = a
 	return a
 }
+
+// maxAppliers bounds the users whose clients are kept.
+const maxAppliers = 1000
 
 // policy is how this cluster's objects are fingerprinted.
 func (c *Cluster) policy() drift.Policy {

@@ -130,6 +130,9 @@ func (a *Applier) pruneOne(ctx context.Context, owner types.NamespacedName, r Re
 		switch {
 		case apierrors.IsNotFound(err):
 			a.lose(kind.mapping, key)
+			if other, ok := r.literal(); ok {
+				return a.pruneOne(ctx, owner, other, kind, o)
+			}
 			return "", a.confirmGone(ctx, r, err)
 		case err != nil:
 			return "", err

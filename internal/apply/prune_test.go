@@ -92,6 +92,7 @@ func TestInventoryIDs(t *testing.T) {
 			Ref{schema.GroupVersionKind{Group: "rbac.authorization.k8s.io", Version: "v1", Kind: "ClusterRole"}, "", "system:reader"}},
 		{"a_x__y__z_rbac.authorization.k8s.io_Role", "v1",
 			Ref{schema.GroupVersionKind{Group: "rbac.authorization.k8s.io", Version: "v1", Kind: "Role"}, "a", "x:y:z"}},
+		{"a_x:y__z_g.example_K", "v1", Ref{schema.GroupVersionKind{Group: "g.example", Version: "v1", Kind: "K"}, "a", "x:y__z"}},
 	} {
 		if got := c.ref.ID(); got != c.id {
 			t.Errorf("ID of %s is %q, want %q", c.ref, got, c.id)

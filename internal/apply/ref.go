@@ -28,13 +28,14 @@ func (r Ref) String() string {
 // hold, is written as two underscores. (Format: cli-utils' ObjMetadata.)
 func (r Ref) ID() string {
 	name := r.Name
-	if r.Group == "rbac.authorization.k8s.io" {
+	if r.Group == rbacGroup {
 		name = strings.ReplaceAll(name, ":", "__")
 	}
 	return r.Namespace + "_" + name + "_" + r.Group + "_" + r.Kind
 }
 
 // ParseID is the inverse of Ref.ID; version is the API version kept beside it.
+// Of an RBAC object it takes two underscores for a colon, see Ref.literal.
 func ParseID(id, version string) (Ref, error) {
 	namespace, rest, ok := strings.Cut(id, "_")
 	kind := strings.LastIndexByte(rest, '_')
@@ -45,12 +46,28 @@ func ParseID(id, version string) (Ref, error) {
 	if group < 1 || kind == len(rest)-1 {
 		return Ref{}, fmt.Errorf("inventory id %q is not of the form namespace_name_group_Kind", id)
 	}
-	return Ref{
+	r := Ref{
 		GroupVersionKind: schema.GroupVersionKind{Group: rest[group+1 : kind], Version: version, Kind: rest[kind+1:]},
 		Namespace:        namespace,
-		Name:             strings.ReplaceAll(rest[:group], "__", ":"),
-	}, nil
+		Name:             rest[:group],
+	}
+	if r.Group == rbacGroup {
+		r.Name = strings.ReplaceAll(r.Name, "__", ":")
+	}
+	return r, nil
 }
+
+// literal returns the other object that an id may mean, whose name has two
+// underscores itself; false if there is none.
+func (r Ref) literal() (Ref, bool) {
+	if r.Group != rbacGroup || !strings.Contains(r.Name, ":") {
+		return r, false
+	}
+	r.Name = strings.ReplaceAll(r.Name, ":", "__")
+	return r, true
+}
+
+const rbacGroup = "rbac.authorization.k8s.io"
 
 // compareRefs orders references by kind, namespace, name and group.
 func compareRefs(a, b Ref) int {
@@ -74,7 +91,7 @@ func (c *Cluster) stageOf(gvk schema.GroupVersionKind) stage {
 	switch {
 	case isCRD(gvk),
 		gvk.Group == "" && gvk.Kind == "Namespace",
-		gvk.Group == "rbac.authorization.k8s.io" && gvk.Kind == "ClusterRole":
+		gvk.Group == rbacGroup && gvk.Kind == "ClusterRole":
 		return definitions
 	case strings.HasSuffix(gvk.Kind, "Class"):
 		return classes
