@@ -22,7 +22,7 @@ import (
 const driftCorrected = "DriftCorrected"
 
 // apply makes the cluster have the built objects and removes those that left
-// the source. The changes it returns are those it made.
+// the source. It returns what became of each object.
 //
 // The inventory always holds at least what is on the cluster: an object enters
 // it before it is applied, and leaves it after it is gone.
@@ -31,9 +31,8 @@ func (r *Reconciler) apply(ctx context.Context, k *kustomizev1.Kustomization, s 
 	if err != nil {
 		return nil, err
 	}
-	changes := slices.DeleteFunc(result.Changes, func(c apply.Change) bool { return !written(c) })
 	pruned, err := r.prune(ctx, k, s, applier, known, result.Inventory)
-	return append(changes, pruned...), err
+	return append(result.Changes, pruned...), err
 }
 
 // write makes the cluster have the built objects. Besides what was done it
@@ -68,6 +67,8 @@ func (r *Reconciler) write(ctx context.Context, k *kustomizev1.Kustomization, s 
 	if err != nil {
 		return nil, nil, loop.RetryAfter(meta.ReconciliationFailedReason, k.GetRetryInterval(), err)
 	}
+	m := r.recall(k)
+	m.generation, m.recheck = k.Generation, false
 	r.reportDrift(k, s, result.Changes)
 	return result, known, nil
 }
@@ -107,14 +108,15 @@ func (r *Reconciler) prune(ctx context.Context, k *kustomizev1.Kustomization, s 
 
 // recheck reports whether every object has to be asked for, instead of only
 // those that the watch marked: when the spec changed, which may mean other
-// rights, and when somebody asks for a reconciliation by hand. Kinds whose watch
-// is blind are asked for in any case.
+// rights, and when somebody asks for a reconciliation by hand. It stays so until
+// all of them could be: that nothing has drifted is no answer to whether k may
+// apply it. Kinds whose watch is blind are asked for in any case.
 func (r *Reconciler) recheck(k *kustomizev1.Kustomization) bool {
 	m := r.recall(k)
-	edited := m.generation != 0 && m.generation != k.Generation
-	m.generation = k.Generation
 	asked, _ := meta.ReconcileAnnotationValue(k.GetAnnotations())
-	return edited || asked != k.Status.GetLastHandledReconcileRequest()
+	m.recheck = m.recheck || m.generation != 0 && m.generation != k.Generation ||
+		asked != k.Status.GetLastHandledReconcileRequest()
+	return m.recheck
 }
 
 // tellChanges records what was done to the cluster, one event for a release

@@ -3,6 +3,7 @@ package kustomization
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/fluxcd/pkg/apis/meta"
@@ -23,6 +24,7 @@ func (r *Reconciler) Finalize(ctx context.Context, k *kustomizev1.Kustomization)
 		r.Recorder.Warning(k, meta.PruneFailedReason, fmt.Sprintf("objects were left in place: %v", err), nil)
 		refs = nil
 	}
+	refs = slices.DeleteFunc(refs, func(ref apply.Ref) bool { return itself(k, ref) }) // it goes anyway, and would wait for that
 	if len(refs) > 0 && deletes(k) {
 		if err := r.dependentsFirst(ctx, k); err != nil {
 			return err

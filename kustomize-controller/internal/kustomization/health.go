@@ -3,6 +3,7 @@ package kustomization
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -38,8 +39,8 @@ func (v verdict) pending() loop.Done {
 // health looks at the objects that k wants to be healthy. It does not wait:
 // while some are not, k is brought back when one of them moves, and at the
 // latest when its timeout is over. A wait begins anew with new content.
-func (r *Reconciler) health(ctx context.Context, k *kustomizev1.Kustomization, s *source, a *apply.Applier, built *build.Result, d demands, changed bool) (verdict, error) {
-	refs := checked(k, built)
+func (r *Reconciler) health(ctx context.Context, k *kustomizev1.Kustomization, s *source, a *apply.Applier, built *build.Result, d demands, changes []apply.Change) (verdict, error) {
+	refs := checked(k, changes)
 	m := r.recall(k)
 	if len(refs) == 0 {
 		apimeta.RemoveStatusCondition(&k.Status.Conditions, meta.HealthyCondition)
@@ -54,7 +55,7 @@ func (r *Reconciler) health(ctx context.Context, k *kustomizev1.Kustomization, s
 	if r.TellCanceled && !m.waiting.IsZero() && m.waits != content {
 		r.canceled(k, s, m)
 	}
-	if m.waits != content || changed {
+	if m.waits != content || slices.ContainsFunc(changes, written) {
 		m.waits, m.waiting, m.waitsRevision = content, time.Time{}, s.artifact.Revision
 	}
 	if m.waiting.IsZero() {
@@ -102,28 +103,37 @@ func (r *Reconciler) unhealthy(k *kustomizev1.Kustomization, m *memory, err erro
 
 func fact(k *kustomizev1.Kustomization, status metav1.ConditionStatus, reason, message string) {
 	apimeta.SetStatusCondition(&k.Status.Conditions, metav1.Condition{
-		Type: meta.HealthyCondition, Status: status, Reason: reason, Message: message, ObservedGeneration: k.Generation,
+		Type: meta.HealthyCondition, Status: status, Reason: reason, Message: loop.Message(message), ObservedGeneration: k.Generation,
 	})
 }
 
 // checked names the objects whose health counts: all applied ones with
-// spec.wait, else those of spec.healthChecks.
-func checked(k *kustomizev1.Kustomization, built *build.Result) []apply.Ref {
-	var refs []apply.Ref
+// spec.wait, else those of spec.healthChecks. What an annotation keeps from being
+// applied does not count, and k does not wait for itself: it may be among what it
+// applies.
+func checked(k *kustomizev1.Kustomization, changes []apply.Change) (refs []apply.Ref) {
 	if k.Spec.Wait {
-		for _, o := range built.Objects {
-			refs = append(refs, apply.Ref{GroupVersionKind: o.GVK, Namespace: o.Namespace, Name: o.Name})
+		for _, c := range changes {
+			if c.Action != apply.Deleted && (c.Action != apply.Skipped || c.Fight) {
+				refs = append(refs, c.Ref)
+			}
 		}
-		return refs
-	}
-	for _, c := range k.Spec.HealthChecks {
-		ref := apply.Ref{GroupVersionKind: schema.FromAPIVersionAndKind(c.APIVersion, c.Kind), Namespace: c.Namespace, Name: c.Name}
-		if ref.Namespace == "" {
-			ref.Namespace = k.Namespace
+	} else {
+		for _, c := range k.Spec.HealthChecks {
+			ref := apply.Ref{GroupVersionKind: schema.FromAPIVersionAndKind(c.APIVersion, c.Kind), Namespace: c.Namespace, Name: c.Name}
+			if ref.Namespace == "" {
+				ref.Namespace = k.Namespace
+			}
+			refs = append(refs, ref)
 		}
-		refs = append(refs, ref)
 	}
-	return refs
+	return slices.DeleteFunc(refs, func(ref apply.Ref) bool { return itself(k, ref) })
+}
+
+// itself reports whether a reference is to k.
+func itself(k *kustomizev1.Kustomization, ref apply.Ref) bool {
+	return ref.Group == kustomizev1.GroupVersion.Group && ref.Kind == kustomizev1.KustomizationKind &&
+		ref.Namespace == k.Namespace && ref.Name == k.Name && k.Spec.KubeConfig == nil
 }
 
 func list(verdicts []apply.Verdict) string {

@@ -55,8 +55,8 @@ func (r *Reconciler) held(k *kustomizev1.Kustomization, s *source, built *build.
 	return h, nil
 }
 
-// keep leaves the cluster at what was applied last, and corrects drift from it.
-func (r *Reconciler) keep(ctx context.Context, k *kustomizev1.Kustomization, s *source, a *apply.Applier, d demands, h *hold) (loop.Done, error) {
+// keep leaves the cluster at what was let pass last, and corrects drift from it.
+func (r *Reconciler) keep(ctx context.Context, k *kustomizev1.Kustomization, s *source, a *apply.Applier, d demands, h *hold, start time.Time) (loop.Done, error) {
 	last, err := r.former(ctx, k, s, a)
 	if err != nil {
 		return loop.Done{}, loop.RetryAfter(meta.ReconciliationFailedReason, k.GetRetryInterval(), err)
@@ -65,25 +65,48 @@ func (r *Reconciler) keep(ctx context.Context, k *kustomizev1.Kustomization, s *
 	if last != nil && len(last.lost) > 0 {
 		message += fmt.Sprintf("; the controller was restarted, and what it had applied of these objects is not known until then: %s", names(last.lost))
 	}
+	message = loop.Message(message)
 	if apimeta.SetStatusCondition(&k.Status.Conditions, metav1.Condition{
 		Type: heldCondition, Status: metav1.ConditionTrue, Reason: h.reason, Message: message, ObservedGeneration: k.Generation,
 	}) {
 		r.Recorder.Warning(k, h.reason, message, s.metadata())
 	}
-	if last != nil {
-		if err := r.correct(ctx, k, a, d, last); err != nil {
-			return loop.Done{}, err
-		}
-	}
 	after := k.Spec.Interval.Duration
 	if h.after > 0 {
 		after = min(after, h.after)
 	}
-	if k.Status.LastAppliedRevision == "" {
+	if last == nil {
 		return loop.Done{}, loop.Wait(h.reason, after, errors.New(message))
 	}
-	return loop.Done{Reason: meta.ReconciliationSucceededReason, Message: "Applied revision: " + k.Status.LastAppliedRevision,
-		After: after, Quiet: true}, nil
+	done, err := r.upkeep(ctx, k, a, d, last, start)
+	if done.Pending {
+		after = min(after, done.After)
+	}
+	done.After = after
+	return done, err
+}
+
+// upkeep is a release of what was let pass last: of what it did not get done, and
+// of what has drifted or become unhealthy since.
+func (r *Reconciler) upkeep(ctx context.Context, k *kustomizev1.Kustomization, a *apply.Applier, d demands, last *release, start time.Time) (loop.Done, error) {
+	failed := func(err error) (loop.Done, error) {
+		return loop.Done{Metadata: last.source.metadata()}, r.failed(k, last.source, last.built.Digest, start, err)
+	}
+	changes, err := r.correct(ctx, k, a, d, last)
+	if err != nil {
+		return failed(err)
+	}
+	healthy, err := r.health(ctx, k, last.source, a, last.built, d, changes)
+	if err != nil {
+		return failed(err)
+	}
+	switch finished := k.Status.LastAppliedRevision == last.source.artifact.Revision; {
+	case !healthy.done:
+		return healthy.pending(), nil
+	case finished:
+		return loop.Done{Reason: meta.ReconciliationSucceededReason, Message: "Applied revision: " + k.Status.LastAppliedRevision, Quiet: true}, nil
+	}
+	return r.succeeded(k, last.source, last.built.Digest, start), nil
 }
 
 // former returns what was applied last; nil if nothing was. What a former
@@ -110,13 +133,15 @@ func (r *Reconciler) former(ctx context.Context, k *kustomizev1.Kustomization, s
 
 // correct applies once more what was applied last. Of what was restored nothing
 // is pruned: that an object is not among it is no reason.
-func (r *Reconciler) correct(ctx context.Context, k *kustomizev1.Kustomization, a *apply.Applier, d demands, last *release) error {
+func (r *Reconciler) correct(ctx context.Context, k *kustomizev1.Kustomization, a *apply.Applier, d demands, last *release) ([]apply.Change, error) {
 	if !last.restored {
-		_, err := r.apply(ctx, k, last.source, a, last.built, d)
-		return err
+		return r.apply(ctx, k, last.source, a, last.built, d)
 	}
-	_, _, err := r.write(ctx, k, last.source, a, last.built, d)
-	return err
+	result, _, err := r.write(ctx, k, last.source, a, last.built, d)
+	if err != nil {
+		return nil, err
+	}
+	return result.Changes, nil
 }
 
 // dropped names what a build would delete. Where objects of a kind have no

@@ -103,6 +103,7 @@ type memory struct {
 	waits         string    // and for which content
 	waitsRevision string    // and for which revision
 	generation    int64     // of the spec that was last applied
+	recheck       bool      // all objects are to be asked for, and have not been yet
 	applied       string    // digest of the build that was last applied with success
 	deferred      string    // revision that others were let past for
 	passed        string    // revision and digest that nothing held back
@@ -131,8 +132,11 @@ func (r *Reconciler) Reconcile(ctx context.Context, k *kustomizev1.Kustomization
 		return loop.Done{}, err
 	}
 	done, err := r.release(ctx, k, source, demands, start)
-	if err != nil {
+	if err != nil && done.Metadata == nil {
 		done.Metadata = source.metadata() // a failure is of a revision, too
+	}
+	if err != nil && !errors.Is(err, loop.ErrLater) {
+		r.recall(k).waiting = time.Time{} // what k waits for now is not health
 	}
 	return done, err
 }
@@ -164,13 +168,13 @@ func (r *Reconciler) release(ctx context.Context, k *kustomizev1.Kustomization, 
 		return loop.Done{}, err
 	}
 	if hold != nil {
-		return r.keep(bounded, k, source, applier, demands, hold)
+		return r.keep(bounded, k, source, applier, demands, hold, start)
 	}
 	changes, err := r.apply(bounded, k, source, applier, built, demands)
 	if err != nil {
 		return loop.Done{}, r.failed(k, source, built.Digest, start, err)
 	}
-	healthy, err := r.health(bounded, k, source, applier, built, demands, len(changes) > 0)
+	healthy, err := r.health(bounded, k, source, applier, built, demands, changes)
 	if err != nil {
 		return loop.Done{}, r.failed(k, source, built.Digest, start, err)
 	}

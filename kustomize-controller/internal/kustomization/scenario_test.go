@@ -264,7 +264,7 @@ func (s *stage) do(words []string) {
 		}
 	case words[0] == "request" && len(words) == 2:
 		s.edit(words[1], func(k *kustomizev1.Kustomization) {
-			k.SetAnnotations(map[string]string{meta.ReconcileRequestAnnotation: fmt.Sprint(time.Now().UnixNano())})
+			metav1.SetMetaDataAnnotation(&k.ObjectMeta, meta.ReconcileRequestAnnotation, fmt.Sprint(time.Now().UnixNano()))
 		})
 	case words[0] == "await-bell" && len(words) == 2:
 		s.awaitBell(words[1])
