@@ -21,6 +21,15 @@ image tag, a bad commit and its revert. With --repo it follows that repository i
 
 The API server and the controllers are real; Pods are simulated, nothing is run in containers.
 Everything ends with Ctrl-C.`,
+		Example: `  # the example, and out again: 0 if every step did what it says
+  weir-local run --once
+
+  # a repository on this machine: what is committed on the branch that is checked out
+  weir-local run --repo ~/src/app --path ./overlays/dev
+
+  # one elsewhere, by https or SSH
+  weir-local run --repo https://github.com/stefanprodan/podinfo --path ./kustomize
+  weir-local run --repo ssh://git@git.example.com/org/app.git --identity ~/.ssh/id_ed25519 --known-hosts ~/.ssh/known_hosts`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			program, err := os.Executable()
@@ -33,7 +42,7 @@ Everything ends with Ctrl-C.`,
 	}
 	f := c.Flags()
 	f.StringVar(&o.Repo, "repo", "", "directory (work tree or bare) or URL (http, https, ssh) of a repository to follow instead of the example")
-	f.StringVar(&o.Path, "path", "./", "directory in the repository to apply")
+	f.StringVar(&o.Path, "path", "", "directory to apply, relative to the root of --repo (default: the root)")
 	f.StringVar(&o.Identity, "identity", "", "file with the SSH private key for --repo")
 	f.StringVar(&o.KnownHosts, "known-hosts", "", "file with the SSH host's key for --repo")
 	f.BoolVar(&o.Once, "once", false, "end after the demonstration, with 0 only if every step did what it says")

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"sync"
 	"time"
@@ -34,7 +35,7 @@ type Options struct {
 	Dir       string // data and logs; "" takes a temporary one with Once, the user's state directory without
 
 	Repo       string // path or URL of a repository to follow instead of the example
-	Path       string // the directory in it
+	Path       string // the directory in it; "" is its root
 	Identity   string // SSH private key file, for a Repo by SSH
 	KnownHosts string // known_hosts file, for a Repo by SSH
 
@@ -74,13 +75,17 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
+	own, err := d.check(ctx)
+	if err != nil {
+		return errors.Join(err, release(true)) // there are no logs to keep
+	}
 	defer func() { err = errors.Join(err, release(err == nil)) }()
 	defer func() { err = errors.Join(err, d.stop()) }()
 	if err := d.start(ctx); err != nil {
 		return err
 	}
 	if o.Repo != "" {
-		err = d.showRepository(ctx)
+		err = d.showRepository(ctx, own)
 	} else {
 		err = d.showExample(ctx)
 	}
@@ -93,6 +98,29 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 	d.usage()
 	return d.follow(ctx)
+}
+
+// check finds what was asked for wrongly before anything is started. What it returns is the repository
+// that is to be followed, if one was given.
+func (d *demo) check(ctx context.Context) (followed, error) {
+	if _, err := exec.LookPath("git"); err != nil {
+		return followed{}, errors.New("git is not installed, or not in PATH")
+	}
+	for _, name := range toolkit.All {
+		if _, err := os.Stat(filepath.Join(d.BinDir, name)); err != nil {
+			return followed{}, fmt.Errorf("%q has no %s: make build builds it, --bin-dir says where it is", d.BinDir, name)
+		}
+	}
+	if found, _ := filepath.Glob(filepath.Join(d.ConfigDir, "*.yaml")); len(found) == 0 {
+		return followed{}, fmt.Errorf("no definitions in %q: give --config-dir the directory with them", d.ConfigDir)
+	}
+	switch {
+	case d.Repo != "":
+		return d.locate(ctx)
+	case d.Path != "":
+		return followed{}, errors.New("--path needs --repo: it is a directory in that repository")
+	}
+	return followed{}, nil
 }
 
 // start brings everything up, in the order in which one needs the other.

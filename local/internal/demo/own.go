@@ -26,8 +26,8 @@ const defaultNamespace = "default"
 
 // showRepository brings a repository up that is not ours. Of the demonstration only the hand edit is
 // made: commits are for the owner to make.
-func (d *demo) showRepository(ctx context.Context) error {
-	f, err := d.locate(ctx)
+func (d *demo) showRepository(ctx context.Context, f followed) error {
+	f, err := d.serve(f)
 	if err != nil {
 		return err
 	}

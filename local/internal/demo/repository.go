@@ -1,12 +1,14 @@
 package demo
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/url"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -24,6 +26,7 @@ type followed struct {
 	Path                string
 	Interval            string
 	Secret              map[string]string
+	store               string // where git keeps one that is on this machine
 }
 
 // values are what repository.yaml wants, as JSON, which is YAML as well.
@@ -58,10 +61,11 @@ func (f followed) values() (map[string]string, error) {
 // scpLike matches user@host:path, which git takes for SSH.
 var scpLike = regexp.MustCompile(`^([^/@:]+@)?([^/:]+):([^/].*)$`)
 
-// locate finds out what --repo means: a directory, or the address of a repository.
+// locate finds out what --repo and --path mean. Nothing is started for it, so that a mistake is told at
+// once.
 func (d *demo) locate(ctx context.Context) (followed, error) {
 	if info, err := os.Stat(d.Repo); err == nil && info.IsDir() {
-		return d.serve(ctx)
+		return d.locateFolder(ctx)
 	}
 	address := d.Repo
 	if m := scpLike.FindStringSubmatch(address); m != nil && !strings.Contains(address, "://") {
@@ -71,7 +75,7 @@ func (d *demo) locate(ctx context.Context) (followed, error) {
 	if err != nil || u.Host == "" {
 		return followed{}, errors.New("--repo is neither a directory nor the URL of a repository")
 	}
-	f := followed{Path: d.Path, Interval: remoteInterval, Secret: map[string]string{}}
+	f := followed{Path: cmp.Or(d.Path, "./"), Interval: remoteInterval, Secret: map[string]string{}}
 	var environment []string
 	switch u.Scheme {
 	case "http", "https":
@@ -85,21 +89,89 @@ func (d *demo) locate(ctx context.Context) (followed, error) {
 	default:
 		return f, fmt.Errorf("--repo: scheme %q: use a directory, http, https or ssh", u.Scheme)
 	}
-	out, err := gitWith(ctx, d.Dir, environment, "ls-remote", "--symref", "--", u.String(), "HEAD")
-	if err != nil {
-		return f, fmt.Errorf("looking for the default branch: %w", err)
+	ctx, cancel := context.WithTimeout(ctx, d.Timeout)
+	defer cancel()
+	if f.Branch, err = defaultBranch(ctx, d.Dir, environment, u.String()); err != nil {
+		return f, fmt.Errorf("--repo: %w", err)
+	}
+	if err := d.lookInto(ctx, environment, u.String(), f.Branch); err != nil {
+		return f, err
 	}
 	if u.Scheme != "ssh" {
 		u.User = nil
 	}
 	f.URL = u.String()
+	return f, nil
+}
+
+// defaultBranch asks the server which branch HEAD is.
+func defaultBranch(ctx context.Context, dir string, environment []string, address string) (string, error) {
+	out, err := gitWith(ctx, dir, environment, "ls-remote", "--symref", "--", address, "HEAD")
+	if err != nil {
+		return "", fmt.Errorf("looking for the default branch: %w", err)
+	}
 	for line := range strings.Lines(out) {
 		if name, ok := strings.CutPrefix(line, "ref: refs/heads/"); ok {
-			f.Branch = strings.Fields(name)[0]
-			return f, nil
+			return strings.Fields(name)[0], nil
 		}
 	}
-	return f, errors.New("the repository has no default branch: HEAD names none")
+	return "", errors.New("the repository has no default branch: HEAD names none")
+}
+
+// lookInto looks for --path in the last commit of a branch elsewhere. Of that commit only the names are
+// fetched, if the server can do that. Where it fails, the source-controller says more.
+func (d *demo) lookInto(ctx context.Context, environment []string, address, branch string) error {
+	dir := filepath.Join(d.Dir, "tmp", "look")
+	if _, err := git(ctx, d.Dir, "init", "-q", "--bare", dir); err != nil {
+		return fmt.Errorf("a place to look into the repository: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	_, err := gitWith(ctx, dir, environment, "fetch", "-q", "--depth=1", "--filter=blob:none", "--", address, "refs/heads/"+branch)
+	if err != nil {
+		return nil //nolint:nilerr // it is a courtesy: the same is looked for, and told, later
+	}
+	return checkPath(ctx, dir, "FETCH_HEAD", d.Path)
+}
+
+// suggestions is how many directories a message names at most.
+const suggestions = 8
+
+// checkPath returns nil if commit has a directory at path, and else an error that says what there is. A
+// symbolic link or a submodule is left to the controllers.
+func checkPath(ctx context.Context, dir, commit, at string) error {
+	inside := strings.TrimPrefix(path.Clean("/"+at), "/")
+	if inside == "" {
+		return nil
+	}
+	entry, err := git(ctx, dir, "-c", "safe.directory=*", "ls-tree", "--full-tree", commit, "--", inside)
+	if err != nil {
+		return fmt.Errorf("--path %q: %w", at, err)
+	}
+	if entry != "" && !strings.HasPrefix(entry, "100") {
+		return nil
+	}
+	what := fmt.Sprintf("--path %q is not in the last commit", at)
+	if entry != "" {
+		what = fmt.Sprintf("--path %q is a file: name the directory it is in", at)
+	}
+	names, err := git(ctx, dir, "-c", "safe.directory=*", "ls-tree", "--full-tree", "-r", "--name-only", commit)
+	if err != nil {
+		return errors.New(what)
+	}
+	var found []string
+	for name := range strings.Lines(names) {
+		name = strings.TrimSpace(name)
+		if base := path.Base(name); base == "kustomization.yaml" || base == "kustomization.yml" || base == "Kustomization" {
+			found = append(found, "./"+strings.TrimPrefix(path.Dir(name), "."))
+		}
+	}
+	switch {
+	case len(found) == 0:
+		return errors.New(what)
+	case len(found) > suggestions:
+		return fmt.Errorf("%s; directories with a kustomization file are %s, and %d more", what, strings.Join(found[:suggestions], ", "), len(found)-suggestions)
+	}
+	return fmt.Errorf("%s; directories with a kustomization file are %s", what, strings.Join(found, ", "))
 }
 
 // identity reads what SSH needs into secret and returns the environment for git.
@@ -119,28 +191,42 @@ func (d *demo) identity(secret map[string]string) ([]string, error) {
 		" -o UserKnownHostsFile=" + quote(d.KnownHosts)}, nil
 }
 
-// serve makes the Git server serve the directory as it is, so that every commit made there is seen. It
-// is not copied, and nothing is written to it.
-func (d *demo) serve(ctx context.Context) (followed, error) {
-	f := followed{Path: d.Path, Interval: localInterval, Secret: map[string]string{"username": gitUser, "password": d.hook.token}}
+// locateFolder is locate for a repository on this machine.
+func (d *demo) locateFolder(ctx context.Context) (followed, error) {
+	f := followed{Path: cmp.Or(d.Path, "./"), Interval: localInterval}
 	dir, err := filepath.Abs(d.Repo)
 	if err != nil {
 		return f, err
 	}
-	store, err := git(ctx, dir, "-c", "safe.directory=*", "rev-parse", "--path-format=absolute", "--git-common-dir")
+	if f.store, err = git(ctx, dir, "-c", "safe.directory=*", "rev-parse", "--path-format=absolute", "--git-common-dir"); err != nil {
+		return f, fmt.Errorf("--repo: directory %q is not a Git repository: %w", d.Repo, err)
+	}
+	commit, err := git(ctx, dir, "-c", "safe.directory=*", "rev-parse", "--verify", "HEAD^{commit}")
 	if err != nil {
-		return f, fmt.Errorf("directory %q is not a Git repository: %w", d.Repo, err)
+		return f, fmt.Errorf("--repo: repository %q has no commit: %w", d.Repo, err)
+	}
+	if f.Branch, err = git(ctx, dir, "-c", "safe.directory=*", "symbolic-ref", "-q", "--short", "HEAD"); err != nil {
+		f.Branch, f.Commit = "", commit
+	}
+	if err := checkPath(ctx, dir, commit, d.Path); err != nil {
+		if info, missing := os.Stat(filepath.Join(dir, d.Path)); missing == nil && info.IsDir() {
+			return f, fmt.Errorf("--path %q is there, but in no commit: git add and git commit it first", d.Path)
+		}
+		return f, err
+	}
+	return f, nil
+}
+
+// serve makes the Git server serve a repository on this machine as it is, so that every commit made there
+// is seen. It is not copied, and nothing is written to it.
+func (d *demo) serve(f followed) (followed, error) {
+	if f.store == "" {
+		return f, nil // it is served elsewhere
 	}
 	const name = "repository.git"
-	if err := os.Symlink(store, filepath.Join(d.Dir, "git", name)); err != nil {
+	if err := os.Symlink(f.store, filepath.Join(d.Dir, "git", name)); err != nil {
 		return f, fmt.Errorf("serving the repository: %w", err)
 	}
-	f.URL = d.git.URL(name)
-	if f.Branch, err = git(ctx, dir, "-c", "safe.directory=*", "symbolic-ref", "-q", "--short", "HEAD"); err == nil {
-		return f, nil
-	}
-	if f.Commit, err = git(ctx, dir, "-c", "safe.directory=*", "rev-parse", "--verify", "HEAD^{commit}"); err != nil {
-		return f, fmt.Errorf("repository %q has no commit: %w", d.Repo, err)
-	}
+	f.URL, f.Secret = d.git.URL(name), map[string]string{"username": gitUser, "password": d.hook.token}
 	return f, nil
 }
