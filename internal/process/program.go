@@ -249,6 +249,9 @@ func run(ctx context.Context, p *Program, args []string) error {
 		}
 		return fmt.Errorf("%w (--help lists the flags)", err)
 	}
+	if err := o.check(fs); err != nil {
+		return err
+	}
 	logger.SetLogger(logger.NewLogger(o.log))
 	log := ctrl.Log.WithName("setup")
 	for _, name := range p.inert() {
@@ -274,6 +277,23 @@ func run(ctx context.Context, p *Program, args []string) error {
 	err = env.Manager.Start(ctx)
 	env.end(ctx)
 	return err
+}
+
+// check refuses what the flags' own parsers let pass. An argument that is no flag is
+// nearly always the value of a boolean one, as in "--watch-all-namespaces false",
+// which would then mean its opposite.
+func (o *options) check(fs *pflag.FlagSet) error {
+	switch {
+	case fs.NArg() > 0:
+		return fmt.Errorf("%q is no flag: write a value with its flag, as --flag=value (--help lists the flags)", fs.Arg(0))
+	case o.concurrent < 1:
+		return fmt.Errorf("--concurrent=%d: at least 1", o.concurrent)
+	case !slices.Contains([]string{"trace", "debug", "info", "error"}, o.log.LogLevel):
+		return fmt.Errorf("--log-level=%q: use trace, debug, info or error", o.log.LogLevel)
+	case !slices.Contains([]string{"json", "console"}, o.log.LogEncoding):
+		return fmt.Errorf("--log-encoding=%q: use json or console", o.log.LogEncoding)
+	}
+	return nil
 }
 
 // tellMoot logs which of the gates that are given change nothing.

@@ -36,6 +36,25 @@ func TestFlagsOfTheWireAPI(t *testing.T) {
 	}
 }
 
+// A mistake in the arguments ends the program before it looks for a cluster.
+func TestWrongArguments(t *testing.T) {
+	for _, tt := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"--no-such-flag"}, "unknown flag: --no-such-flag (--help lists the flags)"},
+		{[]string{"--watch-all-namespaces", "false"}, `"false" is no flag: write a value with its flag`},
+		{[]string{"--concurrent=0"}, "--concurrent=0: at least 1"},
+		{[]string{"--log-level=warning"}, `--log-level="warning": use trace, debug, info or error`},
+		{[]string{"--log-encoding=text"}, `--log-encoding="text": use json or console`},
+	} {
+		err := run(t.Context(), &Program{Name: "some-controller"}, tt.args)
+		if err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%q: error = %v, want one with %q", tt.args, err, tt.want)
+		}
+	}
+}
+
 func TestFeatureGates(t *testing.T) {
 	p := &Program{Gates: map[string]bool{"A": true, "B": false}, Moot: map[string]string{"Old": "nothing is old"}}
 	for name, tt := range map[string]struct {
