@@ -126,10 +126,16 @@ type component struct {
 	Lists map[string]map[string][]any `json:"lists"`
 	// Specs are fields of Deployments' specs, by object: those of specs below.
 	Specs map[string]map[string]any `json:"specs"`
+	// Pods are fields of their pods' specs, in the same way.
+	Pods map[string]map[string]any `json:"pods"`
 }
 
-// specs are the fields of a Deployment's spec that a component may change.
-var specs = []string{"replicas", "strategy"}
+// specs are the fields of a Deployment's spec that a component may change, and pods
+// those of its pods' spec.
+var (
+	specs = []string{"replicas", "strategy"}
+	pods  = []string{"topologySpreadConstraints"}
+)
 
 // lists are the places where a component may add entries.
 var lists = map[string][]string{
@@ -177,7 +183,10 @@ func (f Files) addComponents(config, version string, all []*unstructured.Unstruc
 }
 
 func difference(without, with []*unstructured.Unstructured) (component, error) {
-	c := component{Remove: []string{}, Add: []*unstructured.Unstructured{}, Lists: map[string]map[string][]any{}, Specs: map[string]map[string]any{}}
+	c := component{
+		Remove: []string{}, Add: []*unstructured.Unstructured{}, Lists: map[string]map[string][]any{},
+		Specs: map[string]map[string]any{}, Pods: map[string]map[string]any{},
+	}
 	after := map[string]*unstructured.Unstructured{}
 	for _, obj := range with {
 		after[id(obj)] = obj
@@ -194,11 +203,16 @@ func difference(without, with []*unstructured.Unstructured) (component, error) {
 		if more := cut(obj.Object, changed.Object); len(more) > 0 {
 			c.Lists[name] = more
 		}
-		if other := changedSpec(obj, changed); len(other) > 0 {
-			c.Specs[name] = other
+		if obj.GetKind() == "Deployment" {
+			if other := changedFields(obj, changed, specs, "spec"); len(other) > 0 {
+				c.Specs[name] = other
+			}
+			if other := changedFields(obj, changed, pods, "spec", "template", "spec"); len(other) > 0 {
+				c.Pods[name] = other
+			}
 		}
 		if !equal(obj, changed) {
-			return c, fmt.Errorf("it changes more of %s than the chart can, which is to add to the end of %v, and %v of Deployments", name, slices.Sorted(maps.Keys(lists)), specs)
+			return c, fmt.Errorf("it changes more of %s than the chart can, which is to add to the end of %v, %v of Deployments, and %v of their pods", name, slices.Sorted(maps.Keys(lists)), specs, pods)
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(after)) {
@@ -207,20 +221,23 @@ func difference(without, with []*unstructured.Unstructured) (component, error) {
 	return c, nil
 }
 
-// changedSpec puts back what was changed of the fields in specs, and returns what
-// they were changed to.
-func changedSpec(was, is *unstructured.Unstructured) map[string]any {
-	changed := map[string]any{}
-	if was.GetKind() != "Deployment" {
-		return changed
+// changedFields puts back what was changed of the fields of the map at path, and
+// returns what they were changed to.
+func changedFields(was, is *unstructured.Unstructured, fields []string, path ...string) map[string]any {
+	changed, before, after := map[string]any{}, was.Object, is.Object
+	for _, step := range path {
+		before, _ = before[step].(map[string]any)
+		after, _ = after[step].(map[string]any)
 	}
-	before, _ := was.Object["spec"].(map[string]any)
-	after, _ := is.Object["spec"].(map[string]any)
-	for _, field := range specs {
-		if reflect.DeepEqual(before[field], after[field]) {
+	for _, field := range fields {
+		old, had := before[field]
+		if reflect.DeepEqual(old, after[field]) {
 			continue
 		}
-		changed[field], after[field] = after[field], before[field]
+		changed[field] = after[field]
+		if after[field] = old; !had {
+			delete(after, field)
+		}
 	}
 	return changed
 }

@@ -271,6 +271,7 @@ func TestValuesChangeTheDeployment(t *testing.T) {
 			"serviceAccountAnnotations": values{"eks.amazonaws.com/role-arn": "arn"}, "podAnnotations": values{"a": "b"},
 			"podLabels": values{"team": "x", "app": "not-this"}, "nodeSelector": values{"disk": "fast"},
 			"tolerations": []any{values{"operator": "Exists"}}, "affinity": values{"nodeAffinity": values{}}, "priorityClassName": "high",
+			"topologySpreadConstraints": []any{values{"topologyKey": "rack"}},
 		},
 	})
 	for name := range all {
@@ -287,7 +288,7 @@ func TestValuesChangeTheDeployment(t *testing.T) {
 	for _, want := range []string{
 		"image: example.org/mirror/source-controller:v1.2.3", "imagePullPolicy: Always", "- name: pull", "--log-level=debug", "--watch-all-namespaces=false",
 		"--events-addr=http://elsewhere/", "--concurrent=9", "name: HTTPS_PROXY", "memory: 2Gi", "replicas: 0", "claimName: artifacts", "a: b",
-		"prometheus.io/scrape: \"true\"", "team: x", "disk: fast", "kubernetes.io/os: linux", "operator: Exists", "nodeAffinity: {}", "priorityClassName: high",
+		"prometheus.io/scrape: \"true\"", "team: x", "disk: fast", "kubernetes.io/os: linux", "operator: Exists", "nodeAffinity: {}", "priorityClassName: high", "topologyKey: rack",
 	} {
 		if !bytes.Contains(text, []byte(want)) {
 			t.Errorf("the Deployment does not say %q:\n%s", want, text)
@@ -311,6 +312,11 @@ func TestWrongValuesAreRefused(t *testing.T) {
 		"a wrong type":         {"crds": values{"install": "yes"}},
 		"a wrong level":        {"logLevel": "verbose"},
 		"no argument":          {"kustomizeController": values{"args": []any{"concurrent=5"}}},
+
+		"source-controllers that do not know each other": {"sourceController": values{"enabled": true, "replicas": 2}},
+		"replicas that share a volume":                   {"imageAutomationController": values{"enabled": true, "replicas": 2, "claim": "data"}},
+		"two source-controllers that share a volume":     {"components": []any{"high-availability"}, "sourceController": values{"enabled": true, "claim": "data"}},
+		"a volume for what has none":                     {"kustomizeController": values{"enabled": true, "claim": "data"}},
 	} {
 		if _, err := render("flux-system", v); err == nil {
 			t.Errorf("%s is accepted", name)
@@ -334,6 +340,20 @@ func TestSchemaIsComplete(t *testing.T) {
 		if _, ok := v[name]; !ok && name != "global" {
 			t.Errorf("values.yaml has no default for %s", name)
 		}
+	}
+}
+
+func TestReplicasOfTheSourceController(t *testing.T) {
+	all := mustRender(t, values{
+		"components":       []any{"high-availability"},
+		"sourceController": values{"enabled": true, "replicas": 3, "topologySpreadConstraints": []any{values{"topologyKey": "rack"}}},
+	})
+	text, err := yaml.Marshal(all["Deployment/source-controller"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Contains(text, []byte("replicas: 3")) || !bytes.Contains(text, []byte("topologyKey: rack")) || bytes.Contains(text, []byte("kubernetes.io/hostname")) {
+		t.Errorf("the values do not win over the component:\n%s", text)
 	}
 }
 

@@ -274,6 +274,13 @@ func TestHighAvailability(t *testing.T) {
 		if s := d.Spec.Strategy; s.Type != "RollingUpdate" || s.RollingUpdate == nil || s.RollingUpdate.MaxSurge.IntValue() != 0 || s.RollingUpdate.MaxUnavailable.IntValue() != 1 {
 			t.Errorf("the strategy is %+v", s)
 		}
+		spread := map[string]string{}
+		for _, c := range d.Spec.Template.Spec.TopologySpreadConstraints {
+			spread[c.TopologyKey] = c.LabelSelector.MatchLabels["app"]
+		}
+		if diff := cmp.Diff(map[string]string{"kubernetes.io/hostname": name, "topology.kubernetes.io/zone": name}, spread); diff != "" {
+			t.Errorf("the replicas are spread otherwise (-want +got):\n%s", diff)
+		}
 		args, before := d.Spec.Template.Spec.Containers[0].Args, plain[name].Spec.Template.Spec.Containers[0].Args
 		if last := args[len(args)-1]; !strings.HasPrefix(last, "--storage-peers=source-controller-replicas.") {
 			t.Errorf("the last argument is %q", last)

@@ -49,6 +49,9 @@ nothing is written twice. What is here changes them as the values say.
 {{- range $field, $to := index .specs $id -}}
 {{- if not (hasKey $values $field) -}}{{- $_ := set $object.spec $field $to -}}{{- end -}}
 {{- end -}}
+{{- range $field, $to := index .pods $id -}}
+{{- if not (hasKey $values $field) -}}{{- $_ := set $object.spec.template.spec $field $to -}}{{- end -}}
+{{- end -}}
 {{- end -}}
 {{- if not $gone }}
 ---
@@ -56,9 +59,29 @@ nothing is written twice. What is here changes them as the values say.
 {{ end -}}
 {{- end -}}
 
+{{/* weir.check: refuses values that a cluster would take, and that would do harm. */}}
+{{- define "weir.check" -}}
+{{- $v := .values -}}
+{{- $several := gt ($v.replicas | default 1 | int) 1 -}}
+{{- if eq .name "source-controller" -}}
+{{- $available := has "high-availability" .root.Values.components -}}
+{{- if and $several (not $available) -}}
+{{- fail "sourceController.replicas: replicas that do not know each other answer 404 for half of the artifacts; add high-availability to components" -}}
+{{- end -}}
+{{- if not (hasKey $v "replicas") -}}{{- $several = $available -}}{{- end -}}
+{{- end -}}
+{{- if and $v.claim $several -}}
+{{- fail (printf "%s: replicas cannot share the volume of a claim; leave claim out, or run one replica" .name) -}}
+{{- end -}}
+{{- if and $v.claim (eq .name "kustomize-controller") -}}
+{{- fail "kustomizeController.claim: it has no /data, and what is in its /tmp may go away at any time" -}}
+{{- end -}}
+{{- end -}}
+
 {{/* weir.deployment: changes a Deployment as the values of its controller say. */}}
 {{- define "weir.deployment" -}}
 {{- $v := .values -}}{{- $root := .root -}}{{- $spec := .object.spec -}}{{- $pod := $spec.template.spec -}}
+{{- include "weir.check" (dict "root" $root "name" .object.metadata.name "values" $v) -}}
 {{- $container := first $pod.containers -}}
 {{- $image := $root.Values.image -}}
 {{- $_ := set $container "image" (printf "%s/%s:%s" (trimSuffix "/" $image.registry) .object.metadata.name ($image.tag | default $root.Chart.AppVersion)) -}}
@@ -90,6 +113,7 @@ nothing is written twice. What is here changes them as the values say.
 {{- with $v.podLabels -}}{{- $_ := set $spec.template.metadata "labels" (merge (deepCopy $spec.template.metadata.labels) .) -}}{{- end -}}
 {{- with $v.nodeSelector -}}{{- $_ := set $pod "nodeSelector" (merge (deepCopy .) $pod.nodeSelector) -}}{{- end -}}
 {{- with $v.tolerations -}}{{- $_ := set $pod "tolerations" . -}}{{- end -}}
+{{- with $v.topologySpreadConstraints -}}{{- $_ := set $pod "topologySpreadConstraints" . -}}{{- end -}}
 {{- with $v.affinity -}}{{- $_ := set $pod "affinity" . -}}{{- end -}}
 {{- with $v.priorityClassName -}}{{- $_ := set $pod "priorityClassName" . -}}{{- end -}}
 {{- end -}}
