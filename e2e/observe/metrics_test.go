@@ -57,6 +57,9 @@ func (s stage) scrape() map[string][]string {
 					}
 					for _, l := range m.Label {
 						out[n] = append(out[n], l.GetName())
+						if l.GetName() == "namespace" { // the pod has one of its own
+							out[n] = append(out[n], "exported_namespace")
+						}
 					}
 				}
 			}

@@ -109,11 +109,11 @@ func (s stage) start() {
 	scene.spans = newCollector()
 	flags := map[string][]string{}
 	for _, name := range toolkit.All {
-		flags[name] = []string{"--otlp-traces-endpoint=" + scene.spans.URL}
+		flags[name] = []string{"--otlp-traces-endpoint=" + scene.spans.URL, "--enable-leader-election"}
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	scene.tools, err = toolkit.Start(ctx, toolkit.Options{BinDir: bin, WorkDir: scene.dir, Kubeconfig: testenv.Kubeconfig(s.T), Flags: flags})
+	scene.tools, err = toolkit.Start(ctx, toolkit.Options{BinDir: bin, WorkDir: scene.dir, Kubeconfig: testenv.Kubeconfig(s.T), Namespace: "default", Flags: flags})
 	s.must(err)
 	scene.git, err = gitserver.Start(gitserver.Options{Username: "weir", Password: planted})
 	s.must(err)
