@@ -14,6 +14,7 @@ import (
 	"os"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -211,9 +212,11 @@ func (o *options) features(p *Program) (map[string]bool, error) {
 		out = map[string]bool{}
 	}
 	for name, text := range o.gates {
-		_, known := p.Gates[name]
-		if _, without := moot[name]; !known && !without {
-			return nil, fmt.Errorf("--feature-gates: %q is no feature gate of this program", name)
+		_, counts := p.Gates[name]
+		if _, without := moot[name]; !counts && !without {
+			known := slices.Sorted(maps.Keys(p.Gates))
+			return nil, fmt.Errorf("--feature-gates: %q is no feature gate of this program; it has %s; without effect are %s",
+				name, strings.Join(known, ", "), strings.Join(slices.Sorted(maps.Keys(moot)), ", "))
 		}
 		if text != "true" && text != "false" {
 			return nil, fmt.Errorf("--feature-gates: %s=%q: use true or false", name, text)
