@@ -43,29 +43,7 @@ type values = map[string]any
 
 // render does what `helm template` does with the packaged chart.
 func render(namespace string, v values) (map[string]*unstructured.Unstructured, error) {
-	data, err := archive()
-	if err != nil {
-		return nil, err
-	}
-	c, err := loader.LoadArchive(bytes.NewReader(data))
-	if err != nil {
-		return nil, err
-	}
-	caps := common.DefaultCapabilities.Copy()
-	caps.KubeVersion = common.KubeVersion{Version: "v1.33.0", Major: "1", Minor: "33"}
-	text, err := yaml.Marshal(v) // as from a file, so that types are what they are there
-	if err != nil {
-		return nil, err
-	}
-	given, err := loader.LoadValues(bytes.NewReader(text))
-	if err != nil {
-		return nil, err
-	}
-	all, err := chartutil.ToRenderValues(c, given, common.ReleaseOptions{Name: "weir", Namespace: namespace, IsInstall: true}, caps)
-	if err != nil {
-		return nil, err
-	}
-	texts, err := engine.Render(c, all)
+	texts, err := templates(namespace, v)
 	if err != nil {
 		return nil, err
 	}
@@ -93,6 +71,33 @@ func render(namespace string, v values) (map[string]*unstructured.Unstructured, 
 		}
 	}
 	return out, nil
+}
+
+// templates renders the chart as Helm does, by the names of its files.
+func templates(namespace string, v values) (map[string]string, error) {
+	data, err := archive()
+	if err != nil {
+		return nil, err
+	}
+	c, err := loader.LoadArchive(bytes.NewReader(data))
+	if err != nil {
+		return nil, err
+	}
+	caps := common.DefaultCapabilities.Copy()
+	caps.KubeVersion = common.KubeVersion{Version: "v1.33.0", Major: "1", Minor: "33"}
+	text, err := yaml.Marshal(v) // as from a file, so that types are what they are there
+	if err != nil {
+		return nil, err
+	}
+	given, err := loader.LoadValues(bytes.NewReader(text))
+	if err != nil {
+		return nil, err
+	}
+	all, err := chartutil.ToRenderValues(c, given, common.ReleaseOptions{Name: "weir", Namespace: namespace, IsInstall: true}, caps)
+	if err != nil {
+		return nil, err
+	}
+	return engine.Render(c, all)
 }
 
 func mustRender(t *testing.T, v values) map[string]*unstructured.Unstructured {
@@ -339,6 +344,33 @@ func TestSchemaIsComplete(t *testing.T) {
 	for name := range schema["properties"].(values) {
 		if _, ok := v[name]; !ok && name != "global" {
 			t.Errorf("values.yaml has no default for %s", name)
+		}
+	}
+}
+
+// The notes after an installation say what this one leaves open, and nothing else.
+func TestNotes(t *testing.T) {
+	const admin, nobody, label = "is cluster-admin", "Nobody takes events", "kubectl label namespace flux-system"
+	for name, tt := range map[string]struct {
+		v    values
+		says []string
+	}{
+		"the defaults":   {nil, []string{admin, label}},
+		"locked down":    {values{"components": []string{"tenancy-lockdown"}, "namespace": values{"create": true}}, nil},
+		"nobody to tell": {values{"notificationController": values{"enabled": false}}, []string{admin, label, nobody}},
+	} {
+		texts, err := templates("flux-system", tt.v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		notes := texts["weir/templates/NOTES.txt"]
+		for _, part := range []string{admin, nobody, label} {
+			if strings.Contains(notes, part) != slices.Contains(tt.says, part) {
+				t.Errorf("%s: the notes are\n%s", name, notes)
+			}
+		}
+		if strings.Contains(notes, "\n\n\n") || !strings.HasSuffix(strings.TrimRight(notes, " "), "\n") {
+			t.Errorf("%s: the notes have gaps:\n%q", name, notes)
 		}
 	}
 }
