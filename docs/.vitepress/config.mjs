@@ -21,7 +21,7 @@ const folder = (name) =>
 const start = ['getting-started', 'concepts', 'install', 'migrate-from-flux', 'comparison']
 const guides = ['repository-structure', 'promotion', 'image-updates', 'webhooks', 'alerts', 'secrets', 'multi-tenancy',
   'several-clusters', 'scale', 'monitoring', 'rollback'].map((name) => 'guides/' + name)
-const reference = ['operations', 'security', 'reliability', 'performance', 'architecture', 'contributing']
+const reference = ['operations', 'troubleshooting', 'security', 'reliability', 'performance', 'architecture', 'contributing']
 
 const listed = new Set([...start, ...guides, ...reference])
 for (const page of [...folder('.').map((p) => p.slice(2)), ...folder('guides')]) {

@@ -1,10 +1,13 @@
 package install
 
 import (
+	"bytes"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -12,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/yaml"
 
 	"github.com/weirhq/weir/e2e/manifests"
 	"github.com/weirhq/weir/internal/toolkit"
@@ -77,6 +81,93 @@ func TestFlagsAreDocumented(t *testing.T) {
 		for flag := range rows {
 			t.Errorf("docs/operations.md has %s for %s, which does not know it", flag, name)
 		}
+	}
+}
+
+var (
+	gateRow  = regexp.MustCompile("(?m)^\\| `([A-Z][A-Za-z]+)` \\| ([a-z, -]+) \\|(?: (off|\\*\\*on\\*\\*) \\|)?")
+	gateList = regexp.MustCompile(`it has (.*); without effect are (.*)\n`)
+)
+
+// Every feature gate of a program is in the documentation, and no other is. A
+// program that is given a gate it does not have names those it has.
+func TestFeatureGatesAreDocumented(t *testing.T) {
+	text, err := os.ReadFile("../../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(text), "\n## Feature gates\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	rows := gateRow.FindAllStringSubmatch(section, -1)
+	for _, name := range toolkit.All {
+		var works, moot []string
+		for _, row := range rows {
+			if row[2] != "all" && !slices.Contains(strings.Split(row[2], ", "), strings.TrimSuffix(name, "-controller")) {
+				continue
+			}
+			if row[3] == "" {
+				moot = append(moot, row[1])
+			} else {
+				works = append(works, row[1])
+			}
+		}
+		out, err := exec.CommandContext(t.Context(), filepath.Join("../../bin", name), "--feature-gates=None=true").CombinedOutput()
+		m := gateList.FindSubmatch(out)
+		if err == nil || m == nil {
+			t.Fatalf("%s with an unknown gate: %v: %s", name, err, out)
+		}
+		for said, told := range map[string][]string{string(m[1]): works, string(m[2]): moot} {
+			if told := strings.Join(told, ", "); said != told {
+				t.Errorf("docs/operations.md has the gates %s of %s, it has %s", told, name, said)
+			}
+		}
+	}
+}
+
+// The kustomizations above config/ that the documentation shows can be built, and
+// change something.
+func TestOverlaysOfTheDocumentation(t *testing.T) {
+	plain, err := yaml.Marshal(render(t, "default"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	fences, n := regexp.MustCompile("(?ms)^ *```yaml\n(.*?)^ *```$"), 0
+	err = filepath.WalkDir("../../docs", func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() && d.Name() == "node_modules" {
+			return fs.SkipDir
+		}
+		if err != nil || filepath.Ext(path) != ".md" {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		for _, m := range fences.FindAllSubmatch(text, -1) {
+			if !bytes.Contains(m[1], []byte("kustomize.config.k8s.io/")) || !bytes.Contains(m[1], []byte("config/")) {
+				continue
+			}
+			n++
+			overlay, err := manifests.Overlay(config, m[1])
+			if err != nil {
+				t.Errorf("%s: %v in\n%s", path, err, m[1])
+				continue
+			}
+			objects, err := overlay.Objects()
+			if err != nil {
+				return err
+			}
+			if changed, err := yaml.Marshal(objects); err != nil || bytes.Equal(plain, changed) {
+				t.Errorf("%s: this changes nothing (%v):\n%s", path, err, m[1])
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n < 6 {
+		t.Errorf("the documentation has only %d of them", n)
 	}
 }
 

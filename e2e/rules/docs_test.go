@@ -1,10 +1,13 @@
 package rules
 
 import (
+	"go/ast"
+	"go/token"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -129,4 +132,84 @@ func TestCommandsExist(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Every alert has a section that says what to do, and no section is of an alert that
+// is gone.
+func TestAlertsHaveARunbook(t *testing.T) {
+	text := read(t, "docs/operations.md")
+	_, section, _ := strings.Cut(text, "\n## Alerts\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	sections := map[string]bool{}
+	for _, m := range regexp.MustCompile(`(?m)^### (Weir\w+)$`).FindAllStringSubmatch(section, -1) {
+		sections[m[1]] = true
+	}
+	alerts := regexp.MustCompile(`(?s)- alert: (\w+)\n.*?severity: (\w+)\n`).FindAllStringSubmatch(read(t, "config/monitoring/rules.yaml"), -1)
+	for _, m := range alerts {
+		if !sections[m[1]] {
+			t.Errorf("docs/operations.md has no section for the alert %s", m[1])
+		}
+		delete(sections, m[1])
+		if row := "| [`" + m[1] + "`](#" + strings.ToLower(m[1]) + ") | " + m[2] + " |"; !strings.Contains(section, row) {
+			t.Errorf("docs/operations.md has no row that begins with %s", row)
+		}
+	}
+	if len(alerts) < 10 || len(sections) > 0 {
+		t.Errorf("there are %d alerts; of sections without an alert there are %v", len(alerts), sections)
+	}
+}
+
+// The list of the annotations beyond the wire API has those that the code reads, and
+// no others.
+func TestAnnotationsAreListed(t *testing.T) {
+	listed := map[string]bool{}
+	_, section, _ := strings.Cut(read(t, "docs/kinds/index.md"), "\n## Annotations of Weir\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	for _, m := range regexp.MustCompile("`weir\\.dev/([a-z-]+)`").FindAllStringSubmatch(section, -1) {
+		listed[m[1]] = true
+	}
+	known := map[string]bool{}
+	whole := regexp.MustCompile(`^weir\.dev/([a-z-]+)$`)
+	files(t, func(path string, f *ast.File, _ *token.FileSet) {
+		if strings.HasSuffix(path, "_test.go") || strings.HasPrefix(path, "e2e/") || strings.HasPrefix(path, "local/") {
+			return
+		}
+		ast.Inspect(f, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.BasicLit:
+				if m := whole.FindStringSubmatch(unquoted(n)); m != nil {
+					known[m[1]] = true
+				}
+			case *ast.BinaryExpr: // loop.AnnotationPrefix + "order"
+				if prefix, ok := n.X.(*ast.SelectorExpr); ok && prefix.Sel.Name == "AnnotationPrefix" {
+					known[unquoted(n.Y)] = true
+				}
+			case *ast.ValueSpec: // the table of package wish
+				if strings.HasSuffix(path, "wish/wish.go") && len(n.Values) == 1 && n.Names[0].Name == "readers" {
+					for _, e := range n.Values[0].(*ast.CompositeLit).Elts {
+						known[unquoted(e.(*ast.KeyValueExpr).Key)] = true
+					}
+				}
+			}
+			return true
+		})
+	})
+	for name := range known {
+		if !listed[name] {
+			t.Errorf("docs/kinds/index.md does not list the annotation weir.dev/%s", name)
+		}
+		delete(listed, name)
+	}
+	if len(known) < 15 || len(listed) > 0 {
+		t.Errorf("the code reads %d annotations; listed, and not read, are %v", len(known), listed)
+	}
+}
+
+func unquoted(e ast.Expr) string {
+	if lit, ok := e.(*ast.BasicLit); ok && lit.Kind == token.STRING {
+		if text, err := strconv.Unquote(lit.Value); err == nil {
+			return text
+		}
+	}
+	return ""
 }
