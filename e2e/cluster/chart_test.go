@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"helm.sh/helm/v4/pkg/action"
-	chartv2 "helm.sh/helm/v4/pkg/chart/v2"
 	"helm.sh/helm/v4/pkg/chart/v2/loader"
 	"helm.sh/helm/v4/pkg/kube"
 	appsv1 "k8s.io/api/apps/v1"
@@ -29,7 +28,7 @@ type helm struct {
 	*Cluster
 	t     *testing.T
 	cfg   *action.Configuration
-	chart *chartv2.Chart
+	chart any // as the loader returns it, and actions take it
 }
 
 type values = map[string]any
