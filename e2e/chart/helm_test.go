@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"helm.sh/helm/v4/pkg/action"
-	chart "helm.sh/helm/v4/pkg/chart/v2"
+	chartv2 "helm.sh/helm/v4/pkg/chart/v2"
 	"helm.sh/helm/v4/pkg/chart/v2/loader"
 	"helm.sh/helm/v4/pkg/kube"
 	"helm.sh/helm/v4/pkg/storage/driver"
@@ -67,7 +67,7 @@ func newHelm(t *testing.T) *helm {
 }
 
 // load reads a packaged chart; edit changes its files before.
-func (h *helm) load(edit func(Files)) *chart.Chart {
+func (h *helm) load(edit func(Files)) *chartv2.Chart {
 	h.Helper()
 	files, err := built()
 	if err != nil {
@@ -95,7 +95,7 @@ func makeOlder(files Files) {
 }
 
 // install is `helm install --create-namespace --wait` with further flags.
-func (h *helm) install(c *chart.Chart, v values, flags ...func(*action.Install)) error {
+func (h *helm) install(c *chartv2.Chart, v values, flags ...func(*action.Install)) error {
 	a := action.NewInstall(h.cfg)
 	a.ReleaseName, a.Namespace, a.CreateNamespace = release, namespace, true
 	a.WaitStrategy, a.Timeout = kube.StatusWatcherStrategy, patience
@@ -107,7 +107,7 @@ func (h *helm) install(c *chart.Chart, v values, flags ...func(*action.Install))
 }
 
 // upgrade is `helm upgrade --wait --server-side=true`.
-func (h *helm) upgrade(c *chart.Chart, v values) {
+func (h *helm) upgrade(c *chartv2.Chart, v values) {
 	h.Helper()
 	a := action.NewUpgrade(h.cfg)
 	a.ServerSideApply = "true"
@@ -334,7 +334,7 @@ func TestHelm(t *testing.T) {
 
 // returns goes on where a release was removed: it is installed again, changed and
 // rolled back, and at last takes its definitions with it.
-func (h *helm) returns(newer *chart.Chart, all map[string]*unstructured.Unstructured, same func(when string)) {
+func (h *helm) returns(newer *chartv2.Chart, all map[string]*unstructured.Unstructured, same func(when string)) {
 	h.Helper()
 	if err := h.install(h.load(makeOlder), nil); err != nil {
 		h.Fatalf("over the definitions that were kept: %v", err)
@@ -357,7 +357,7 @@ func (h *helm) returns(newer *chart.Chart, all map[string]*unstructured.Unstruct
 
 // takesOver makes sure that what kubectl installed, Helm does not touch unless it
 // is told to, and that it then makes nothing anew.
-func (h *helm) takesOver(c *chart.Chart, all map[string]*unstructured.Unstructured) {
+func (h *helm) takesOver(c *chartv2.Chart, all map[string]*unstructured.Unstructured) {
 	h.Helper()
 	uids := map[string]types.UID{}
 	for name, obj := range all {

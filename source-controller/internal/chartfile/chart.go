@@ -18,7 +18,7 @@ import (
 	"strings"
 	"time"
 
-	chart "helm.sh/helm/v4/pkg/chart/v2"
+	chartv2 "helm.sh/helm/v4/pkg/chart/v2"
 	"helm.sh/helm/v4/pkg/chart/v2/loader"
 	"sigs.k8s.io/yaml"
 )
@@ -68,7 +68,7 @@ func (l Limits) MaxArchive() int64 {
 
 // Chart is a chart in memory.
 type Chart struct {
-	Metadata *chart.Metadata
+	Metadata *chartv2.Metadata
 	files    map[string][]byte // by path within the chart
 }
 
@@ -112,16 +112,16 @@ func (f *Files) Chart() (*Chart, error) {
 	if !found {
 		return nil, fmt.Errorf("%w: it has no %q", ErrChart, metadataFile)
 	}
-	c := &Chart{Metadata: &chart.Metadata{}, files: f.files}
+	c := &Chart{Metadata: &chartv2.Metadata{}, files: f.files}
 	if err := yaml.Unmarshal(text, c.Metadata); err != nil {
 		return nil, fmt.Errorf("%w: %q: %w", ErrChart, metadataFile, err)
 	}
 	if c.Metadata.APIVersion == "" {
-		c.Metadata.APIVersion = chart.APIVersionV1
+		c.Metadata.APIVersion = chartv2.APIVersionV1
 	}
-	if old, found := f.files[requirementsFile]; found && c.Metadata.APIVersion == chart.APIVersionV1 {
+	if old, found := f.files[requirementsFile]; found && c.Metadata.APIVersion == chartv2.APIVersionV1 {
 		var requirements struct {
-			Dependencies []*chart.Dependency `json:"dependencies"`
+			Dependencies []*chartv2.Dependency `json:"dependencies"`
 		}
 		if err := yaml.Unmarshal(old, &requirements); err != nil {
 			return nil, fmt.Errorf("%w: %q: %w", ErrChart, requirementsFile, err)

@@ -8,7 +8,7 @@ import (
 	"strings"
 
 	"github.com/Masterminds/semver/v3"
-	chart "helm.sh/helm/v4/pkg/chart/v2"
+	chartv2 "helm.sh/helm/v4/pkg/chart/v2"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	sourcev1 "github.com/weirhq/weir/api/source/v1"
@@ -56,7 +56,7 @@ func (s *resolver) all(ctx context.Context, c *chartfile.Chart, folder string, a
 }
 
 // carried tells whether the chart has the dependency in its folder "charts".
-func carried(c *chartfile.Chart, d *chart.Dependency) bool {
+func carried(c *chartfile.Chart, d *chartv2.Dependency) bool {
 	for _, p := range c.Embedded() {
 		if p == d.Name+"/Chart.yaml" {
 			return true
@@ -74,7 +74,7 @@ func carried(c *chartfile.Chart, d *chart.Dependency) bool {
 }
 
 // folder adds a chart of the same source.
-func (s *resolver) folder(ctx context.Context, c *chartfile.Chart, d *chart.Dependency, p string, above []string) error {
+func (s *resolver) folder(ctx context.Context, c *chartfile.Chart, d *chartv2.Dependency, p string, above []string) error {
 	for _, a := range above {
 		if a == p {
 			return fmt.Errorf("%q depends on itself", p)
@@ -103,7 +103,7 @@ func (s *resolver) folder(ctx context.Context, c *chartfile.Chart, d *chart.Depe
 
 // remote adds a chart of a Helm repository. Only repositories that a
 // HelmRepository of the namespace names are asked.
-func (s *resolver) remote(ctx context.Context, c *chartfile.Chart, d *chart.Dependency) error {
+func (s *resolver) remote(ctx context.Context, c *chartfile.Chart, d *chartv2.Dependency) error {
 	if d.Repository == "" {
 		return errors.New("it has no repository and is not in the folder \"charts\"")
 	}
@@ -125,7 +125,7 @@ func (s *resolver) remote(ctx context.Context, c *chartfile.Chart, d *chart.Depe
 	return nil
 }
 
-func (s *resolver) fetch(ctx context.Context, repo *sourcev1.HelmRepository, d *chart.Dependency) (string, []byte, error) {
+func (s *resolver) fetch(ctx context.Context, repo *sourcev1.HelmRepository, d *chartv2.Dependency) (string, []byte, error) {
 	ctx, cancel := cause.Within(ctx, sourceTimeout, repo.Spec.Timeout)
 	defer cancel()
 	if repo.Spec.Type == sourcev1.HelmRepositoryTypeOCI {
