@@ -13,7 +13,7 @@ func TestAmazonKeys(t *testing.T) {
 	g := newRig(t)
 	g.s3.put("a", "a")
 	g.create("app", func(s *sourcev1.BucketSpec) { s.Provider, s.Region = "aws", "eu-west-1" })
-	g.ready("app")
+	g.Ready("app")
 }
 
 // TestAmazonIdentity asserts that the identity of the controller signs requests to
@@ -36,11 +36,11 @@ func TestAmazonIdentity(t *testing.T) {
 		s.Provider, s.Endpoint, s.Region, s.SecretRef = "aws", "s3.amazonaws.com", "eu-west-1", nil
 		through(s)
 	})
-	b := g.reconcile("app")
+	b := g.Reconcile("app")
 	if b.Status.Artifact == nil {
 		t.Fatalf("asked %q: %+v", n.Asked(), b.Status.Conditions)
 	}
-	if got := g.content(b.Status.Artifact); got["a"] != "content" {
+	if got := g.Content(b.Status.Artifact); got["a"] != "content" {
 		t.Errorf("got %q", got)
 	}
 }

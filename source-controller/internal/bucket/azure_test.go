@@ -13,6 +13,7 @@ import (
 
 	sourcev1 "github.com/weirhq/weir/api/source/v1"
 	"github.com/weirhq/weir/internal/cloudlogin/cloudtest"
+	"github.com/weirhq/weir/source-controller/internal/sourcetest"
 )
 
 // blobServer stands for the REST interface of Azure Blob Storage, with one blob a
@@ -81,11 +82,11 @@ func listBlobs(w http.ResponseWriter, files map[string]string, prefix, marker st
 func TestAzureKeys(t *testing.T) {
 	t.Parallel()
 	g := newRig(t)
-	g.secret("key", "accountKey", "c2VjcmV0LWtleS1vZi1hY2NvdW50")
-	g.secret("bad-key", "accountKey", "#")
-	g.secret("sas", "sasKey", "?sv=2024-01-01&sig=signature-of-sas")
-	g.secret("wrong-sas", "sasKey", "sv=2024-01-01&sig=something-else")
-	g.secret("tenant", "tenantId", "11111111-2222-3333-4444-555555555555", "clientId", "66666666-7777-8888-9999-000000000000")
+	g.Secret("key", "accountKey", "c2VjcmV0LWtleS1vZi1hY2NvdW50")
+	g.Secret("bad-key", "accountKey", "#")
+	g.Secret("sas", "sasKey", "?sv=2024-01-01&sig=signature-of-sas")
+	g.Secret("wrong-sas", "sasKey", "sv=2024-01-01&sig=something-else")
+	g.Secret("tenant", "tenantId", "11111111-2222-3333-4444-555555555555", "clientId", "66666666-7777-8888-9999-000000000000")
 	let := func(r *http.Request) bool {
 		return strings.HasPrefix(r.Header.Get("Authorization"), "SharedKey account:") || r.URL.Query().Get("sig") == "signature-of-sas"
 	}
@@ -114,17 +115,17 @@ func TestAzureKeys(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			g.create(name, spec(c.secret))
-			g.fails(name, c.reason, c.text)
+			g.Fails(name, c.reason, c.text)
 		})
 	}
 	for name, endpoint := range map[string]string{"host": "account.blob.core.windows.net", "plain": "http://account.blob.core.windows.net"} {
 		g.create(name, func(s *sourcev1.BucketSpec) { spec("key")(s); s.Endpoint = endpoint })
-		if !stalled(g.fails(name, sourcev1.URLInvalidReason, "https")) {
+		if !sourcetest.Stalled(g.Fails(name, sourcev1.URLInvalidReason, "https")) {
 			t.Errorf("%s does not stall", name)
 		}
 	}
 	g.create("gone", func(s *sourcev1.BucketSpec) { spec("key")(s); s.BucketName = "gone" })
-	g.fails("gone", sourcev1.BucketOperationFailedReason, "ContainerNotFound")
+	g.Fails("gone", sourcev1.BucketOperationFailedReason, "ContainerNotFound")
 }
 
 // TestAzureEmulator asserts that the account is found in the path, without TLS.
@@ -137,7 +138,7 @@ func TestAzureEmulator(t *testing.T) {
 	})
 	s := httptest.NewServer(http.StripPrefix("/devstoreaccount1", h))
 	defer s.Close()
-	g.secret("key", "accountKey", "c2VjcmV0LWtleS1vZi1hY2NvdW50")
+	g.Secret("key", "accountKey", "c2VjcmV0LWtleS1vZi1hY2NvdW50")
 	g.create("app", func(spec *sourcev1.BucketSpec) {
 		spec.Provider, spec.Endpoint, spec.Insecure = "azure", s.URL+"/devstoreaccount1", true
 		spec.SecretRef, spec.CertSecretRef = &meta.LocalObjectReference{Name: "key"}, nil
@@ -162,7 +163,7 @@ func TestAzurePrincipal(t *testing.T) {
 		}),
 	})
 	for name, word := range map[string]string{"app": "client-secret", "wrong": "something-else"} {
-		g.secret(name, "tenantId", tenant, "clientId", "66666666-7777-8888-9999-000000000000", "clientSecret", word)
+		g.Secret(name, "tenantId", tenant, "clientId", "66666666-7777-8888-9999-000000000000", "clientSecret", word)
 		g.create(name, func(s *sourcev1.BucketSpec) {
 			s.Provider, s.Endpoint, s.SecretRef = "azure", "https://account.blob.core.windows.net", &meta.LocalObjectReference{Name: name}
 			through(s)
@@ -172,5 +173,5 @@ func TestAzurePrincipal(t *testing.T) {
 	if tokens != 1 {
 		t.Errorf("it took %d tokens, want 1", tokens)
 	}
-	g.fails("wrong", sourcev1.AuthenticationFailedReason, "no token")
+	g.Fails("wrong", sourcev1.AuthenticationFailedReason, "no token")
 }

@@ -18,10 +18,10 @@ import (
 // internet starts a proxy behind which handlers stand for hosts, and returns what makes
 // a Bucket reach its storage through it: the Secrets "net" and "net-ca".
 func (g *rig) internet(hosts map[string]http.HandlerFunc) (through func(*sourcev1.BucketSpec), n *cloudtest.Internet) {
-	g.t.Helper()
+	g.T.Helper()
 	n = &cloudtest.Internet{Hosts: hosts}
-	g.secret("net", "address", n.Start(g.t).String())
-	g.secret("net-ca", "ca.crt", string(cloudtest.Authority()))
+	g.Secret("net", "address", n.Start(g.T).String())
+	g.Secret("net-ca", "ca.crt", string(cloudtest.Authority()))
 	return func(s *sourcev1.BucketSpec) {
 		s.ProxySecretRef, s.CertSecretRef = &meta.LocalObjectReference{Name: "net"}, &meta.LocalObjectReference{Name: "net-ca"}
 	}, n
@@ -35,24 +35,24 @@ func answerJSON(w http.ResponseWriter, v any) {
 // walk publishes the bucket, changes one object of it and publishes it again, and
 // asserts what the second time cost.
 func (g *rig) walk(name string, files map[string]string, change func(), gets func() []string) {
-	g.t.Helper()
+	g.T.Helper()
 	files["dir/a b.yaml"] = "a: 1\n"
 	files["c.yaml"] = "c: 1\n"
-	if got := g.content(g.ready(name).Status.Artifact); len(got) != 2 || got["dir/a b.yaml"] != "a: 1\n" {
-		g.t.Errorf("got %q", got)
+	if got := g.Content(g.Ready(name).Status.Artifact); len(got) != 2 || got["dir/a b.yaml"] != "a: 1\n" {
+		g.T.Errorf("got %q", got)
 	}
 	gets()
-	before := g.get(name)
-	if after := g.ready(name); before.ResourceVersion != after.ResourceVersion || len(gets()) > 0 {
-		g.t.Error("nothing new was something")
+	before := g.Get(name)
+	if after := g.Ready(name); before.ResourceVersion != after.ResourceVersion || len(gets()) > 0 {
+		g.T.Error("nothing new was something")
 	}
 	files["c.yaml"] = "c: 2\n"
 	change()
-	if got := g.content(g.ready(name).Status.Artifact); got["c.yaml"] != "c: 2\n" {
-		g.t.Errorf("got %q", got)
+	if got := g.Content(g.Ready(name).Status.Artifact); got["c.yaml"] != "c: 2\n" {
+		g.T.Errorf("got %q", got)
 	}
 	if got := gets(); !slices.Equal(got, []string{"c.yaml"}) {
-		g.t.Errorf("one change cost %q", got)
+		g.T.Errorf("one change cost %q", got)
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 
 	sourcev1 "github.com/weirhq/weir/api/source/v1"
 	"github.com/weirhq/weir/internal/cloudlogin/cloudtest"
+	"github.com/weirhq/weir/source-controller/internal/sourcetest"
 )
 
 func generation(content string) string {
@@ -96,8 +97,8 @@ func TestGoogleKey(t *testing.T) {
 			answerJSON(w, map[string]any{"access_token": "google-token", "token_type": "Bearer", "expires_in": 3600})
 		},
 	})
-	g.secret("google", "serviceaccount", accountKey(t, "https://oauth2.googleapis.com/token"))
-	g.secret("google-bad", "serviceaccount", `{"type":"external_account","credential_source":{"file":"/etc/passwd"}}`)
+	g.Secret("google", "serviceaccount", accountKey(t, "https://oauth2.googleapis.com/token"))
+	g.Secret("google-bad", "serviceaccount", `{"type":"external_account","credential_source":{"file":"/etc/passwd"}}`)
 	spec := func(secret string) func(*sourcev1.BucketSpec) {
 		return func(s *sourcev1.BucketSpec) {
 			s.Provider, s.Endpoint, s.SecretRef = "gcp", "storage.googleapis.com", &meta.LocalObjectReference{Name: secret}
@@ -113,17 +114,17 @@ func TestGoogleKey(t *testing.T) {
 		resumed(t, s, "1")
 	}
 	g.create("file", spec("google-bad"))
-	g.fails("file", sourcev1.AuthenticationFailedReason, `"serviceaccount"`)
+	g.Fails("file", sourcev1.AuthenticationFailedReason, `"serviceaccount"`)
 	g.create("half", spec("login"))
-	g.fails("half", sourcev1.AuthenticationFailedReason, `"serviceaccount"`)
+	g.Fails("half", sourcev1.AuthenticationFailedReason, `"serviceaccount"`)
 	g.create("gone", func(s *sourcev1.BucketSpec) { spec("google")(s); s.BucketName = "gone" })
-	g.fails("gone", sourcev1.BucketOperationFailedReason, "does not exist")
+	g.Fails("gone", sourcev1.BucketOperationFailedReason, "does not exist")
 	g.create("region", func(s *sourcev1.BucketSpec) { spec("google")(s); s.Region = "eu" })
-	if !stalled(g.fails("region", sourcev1.BucketOperationFailedReason, "spec.region")) {
+	if !sourcetest.Stalled(g.Fails("region", sourcev1.BucketOperationFailedReason, "spec.region")) {
 		t.Error("spec.region is passed over")
 	}
 	g.create("elsewhere", func(s *sourcev1.BucketSpec) { spec("google")(s); s.SecretRef, s.Endpoint = nil, "evil.test" })
-	if !stalled(g.fails("elsewhere", sourcev1.URLInvalidReason, `"evil.test"`)) {
+	if !sourcetest.Stalled(g.Fails("elsewhere", sourcev1.URLInvalidReason, `"evil.test"`)) {
 		t.Error("an identity is used anywhere")
 	}
 }

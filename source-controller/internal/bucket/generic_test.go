@@ -30,9 +30,9 @@ func TestLDAP(t *testing.T) {
 			`</AssumeRoleWithLDAPIdentityResult></AssumeRoleWithLDAPIdentityResponse>`, accessKey, secretKey)
 	}))
 	defer sts.Close()
-	g.secret("ldap", "username", "robot", "password", "pass-of-robot")
-	g.secret("ldap-wrong", "username", "robot", "password", "something-else")
-	g.secret("ldap-ca", "ca.crt", sourcetest.Authority(sts))
+	g.Secret("ldap", "username", "robot", "password", "pass-of-robot")
+	g.Secret("ldap-wrong", "username", "robot", "password", "something-else")
+	g.Secret("ldap-ca", "ca.crt", sourcetest.Authority(sts))
 	for _, name := range []string{"ldap", "ldap-wrong"} {
 		g.create(name, func(s *sourcev1.BucketSpec) {
 			s.SecretRef = nil
@@ -40,11 +40,11 @@ func TestLDAP(t *testing.T) {
 				SecretRef: &meta.LocalObjectReference{Name: name}, CertSecretRef: &meta.LocalObjectReference{Name: "ldap-ca"}}
 		})
 	}
-	g.ready("ldap")
+	g.Ready("ldap")
 	g.s3.put("b", "b")
-	g.ready("ldap")
+	g.Ready("ldap")
 	if logins != 1 {
 		t.Errorf("it took %d logins, want 1", logins)
 	}
-	g.fails("ldap-wrong", sourcev1.AuthenticationFailedReason, "spec.sts")
+	g.Fails("ldap-wrong", sourcev1.AuthenticationFailedReason, "spec.sts")
 }

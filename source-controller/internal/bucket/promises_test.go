@@ -14,29 +14,22 @@ import (
 
 // TestPromises holds the kind to what all kinds promise.
 func TestPromises(t *testing.T) {
-	for name, promise := range sourcetest.Promises {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			g := newRig(t)
-			g.s3.put("a", "a")
-			g.create("app", nil)
-			promise(sourcetest.Promise{
-				T: t, C: g.c, Resource: "buckets", Storage: g.storage,
-				Reconcile: func() sourcetest.Source { return g.reconcile("app") },
-				Change:    func(n int) { g.s3.put("a", fmt.Sprint(n)) },
-				Break: func(broken bool) {
-					g.s3.through(nil)
-					if broken {
-						g.s3.through(func(http.Handler) http.Handler { return http.NotFoundHandler() })
-					}
-				},
-				Asked:   func() int { seen, _ := g.s3.requests(); return len(seen) },
-				Told:    g.told,
-				Restart: g.restart,
-				Files:   func() http.Handler { return g.o.Store.Handler() },
-			})
-		})
-	}
+	sourcetest.Hold(t, func(t *testing.T) sourcetest.Promise {
+		g := newRig(t)
+		g.s3.put("a", "a")
+		g.create("app", nil)
+		p := g.Promise("app", "buckets")
+		p.Restart = g.restart
+		p.Change = func(n int) { g.s3.put("a", fmt.Sprint(n)) }
+		p.Break = func(broken bool) {
+			g.s3.through(nil)
+			if broken {
+				g.s3.through(func(http.Handler) http.Handler { return http.NotFoundHandler() })
+			}
+		}
+		p.Asked = func() int { seen, _ := g.s3.requests(); return len(seen) }
+		return p
+	})
 }
 
 // TestHostileServer asserts that no answer, to a listing or a download, does harm.
@@ -50,7 +43,7 @@ func TestHostileServer(t *testing.T) {
 	try := func(what string, at func(*http.Request) bool, attacks map[string]sourcetest.Attack) {
 		for attack, a := range attacks {
 			t.Run(what+"/"+attack, func(t *testing.T) {
-				g.t = t
+				g.T = t
 				g.s3.through(func(next http.Handler) http.Handler {
 					return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 						if at(r) {
@@ -66,14 +59,14 @@ func TestHostileServer(t *testing.T) {
 						s.Timeout = &soon
 					}
 				})
-				sourcetest.Attacked(t, g.reconcile(name), a, g.storage, sourcev1.BucketOperationFailedReason)
+				sourcetest.Attacked(t, g.Reconcile(name), a, g.Storage, sourcev1.BucketOperationFailedReason)
 			})
 		}
 	}
 	try("list", list, sourcetest.Attacks())
 	try("get", get, sourcetest.Attacks("hang", "trickle", "reset", "endless", "redirects", "no-http", "bomb", "wrong-type"))
-	g.t = t
+	g.T = t
 	g.s3.through(nil)
 	g.create("after", nil)
-	g.ready("after")
+	g.Ready("after")
 }

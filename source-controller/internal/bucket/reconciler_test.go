@@ -13,14 +13,13 @@ import (
 
 	"github.com/fluxcd/pkg/apis/meta"
 	"github.com/google/go-cmp/cmp"
-	corev1 "k8s.io/api/core/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/weirhq/weir/api/duration"
 	sourcev1 "github.com/weirhq/weir/api/source/v1"
 	"github.com/weirhq/weir/internal/proxytest"
 	"github.com/weirhq/weir/internal/testenv"
+	"github.com/weirhq/weir/source-controller/internal/sourcetest"
 )
 
 func TestPublish(t *testing.T) {
@@ -31,18 +30,18 @@ func TestPublish(t *testing.T) {
 	for _, phase := range []string{"poll", "fetch", "pack"} {
 		phases[phase] = testenv.Metric(t, "weir_phase_duration_seconds", "kind", "Bucket", "phase", phase)
 	}
-	b := g.ready("app")
+	b := g.Ready("app")
 
 	a := b.Status.Artifact
 	sum := sha256.Sum256(fmt.Appendf(nil, "b c+d.yaml %s\ndeploy/a.yaml %s\n", etagOf("b: 2\n"), etagOf("a: 1\n")))
-	folder := "bucket/" + g.ns + "/app/"
+	folder := "bucket/" + g.NS + "/app/"
 	if a.Revision != fmt.Sprintf("sha256:%x", sum) || a.Path != fmt.Sprintf("%s%x.tar.gz", folder, sum) || a.URL != "http://source-controller.test/"+a.Path {
 		t.Errorf("got the artifact %+v", a)
 	}
 	if want := "http://source-controller.test/" + folder + "latest.tar.gz"; b.Status.URL != want {
 		t.Errorf("status.url is %q, want %q", b.Status.URL, want)
 	}
-	if diff := cmp.Diff(map[string]string{"deploy/a.yaml": "a: 1\n", "b c+d.yaml": "b: 2\n"}, g.content(a)); diff != "" {
+	if diff := cmp.Diff(map[string]string{"deploy/a.yaml": "a: 1\n", "b c+d.yaml": "b: 2\n"}, g.Content(a)); diff != "" {
 		t.Error(diff)
 	}
 	for _, kind := range []string{meta.ReadyCondition, sourcev1.ArtifactInStorageCondition} {
@@ -50,7 +49,7 @@ func TestPublish(t *testing.T) {
 			t.Errorf("%s is %+v", kind, c)
 		}
 	}
-	if told := g.told(); len(told) != 1 || !strings.HasPrefix(told[0], "Normal NewArtifact stored artifact with 2 fetched files from 'app' bucket") ||
+	if told := g.Told(); len(told) != 1 || !strings.HasPrefix(told[0], "Normal NewArtifact stored artifact with 2 fetched files from 'app' bucket") ||
 		!strings.Contains(told[0], "source.toolkit.fluxcd.io/revision:"+a.Revision) {
 		t.Errorf("got the events %q", told)
 	}
@@ -82,17 +81,17 @@ func TestIncrement(t *testing.T) {
 		g.s3.put(fmt.Sprintf("team-%d/app-%d.yaml", i%7, i), content)
 	}
 	g.create("app", nil)
-	before := g.ready("app")
+	before := g.Ready("app")
 	if seen, _ := g.s3.requests(); len(seen) != full+count/page {
 		t.Errorf("%d objects cost %d requests", count, len(seen))
 	}
-	g.told()
+	g.Told()
 	for _, when := range []string{"at once", "after a restart"} {
-		after := g.ready("app")
+		after := g.Ready("app")
 		if seen, n := g.s3.requests(); len(seen) != count/page || n != 0 {
 			t.Errorf("nothing new %s cost %d requests and %d bytes", when, len(seen), n)
 		}
-		if before.ResourceVersion != after.ResourceVersion || len(g.told()) > 0 {
+		if before.ResourceVersion != after.ResourceVersion || len(g.Told()) > 0 {
 			t.Errorf("nothing new %s was told", when)
 		}
 		g.restart()
@@ -100,12 +99,12 @@ func TestIncrement(t *testing.T) {
 	hits, misses := testenv.Metric(t, cached, "cache", "bucket_objects", "result", "hit"), testenv.Metric(t, cached, "cache", "bucket_objects", "result", "miss")
 	const changed, another = "team-6/app-300.yaml", "team-3/app-500.yaml"
 	g.s3.put(changed, "changed\n")
-	after := g.ready("app")
+	after := g.Ready("app")
 	seen, n := g.s3.requests()
 	if len(seen) != 1+count/page || seen[0] != "get "+changed || n != len("changed\n") {
 		t.Errorf("one change cost %d bytes in the requests %q", n, seen)
 	}
-	if files := g.content(after.Status.Artifact); len(files) != count || files[changed] != "changed\n" || files[another] != "kind: ConfigMap # 500\n" {
+	if files := g.Content(after.Status.Artifact); len(files) != count || files[changed] != "changed\n" || files[another] != "kind: ConfigMap # 500\n" {
 		t.Errorf("the artifact has %d files, the changed one with %q", len(files), files[changed])
 	}
 	hits, misses = testenv.Metric(t, cached, "cache", "bucket_objects", "result", "hit")-hits, testenv.Metric(t, cached, "cache", "bucket_objects", "result", "miss")-misses
@@ -113,13 +112,13 @@ func TestIncrement(t *testing.T) {
 		t.Errorf("one change was measured as %v hits and %v misses", hits, misses)
 	}
 	g.s3.remove(changed)
-	if files := g.content(g.ready("app").Status.Artifact); len(files) != count-1 {
+	if files := g.Content(g.Ready("app").Status.Artifact); len(files) != count-1 {
 		t.Errorf("the artifact has %d files, want %d", len(files), count-1)
 	}
 	if seen, n := g.s3.requests(); len(seen) != count/page || n != 0 {
 		t.Errorf("a removal cost %d requests and %d bytes", len(seen), n)
 	}
-	kept, err := filepath.Glob(g.storage + "/.weir/buckets/*/*/*")
+	kept, err := filepath.Glob(g.Storage + "/.weir/buckets/*/*/*")
 	if must(t, err); len(kept) != full-1 {
 		t.Errorf("%d objects are kept, want %d", len(kept), full-1)
 	}
@@ -143,7 +142,7 @@ func TestSelection(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g.create(name, func(s *sourcev1.BucketSpec) { s.Prefix, s.Ignore = c.prefix, c.ignore })
 			got := map[string]bool{}
-			for file := range g.content(g.ready(name).Status.Artifact) {
+			for file := range g.Content(g.Ready(name).Status.Artifact) {
 				got[file] = true
 			}
 			want := map[string]bool{}
@@ -157,8 +156,8 @@ func TestSelection(t *testing.T) {
 	}
 	g.requests()
 	g.update("all", func(s *sourcev1.BucketSpec) { s.Ignore = &bring })
-	before := g.get("all").Status.Artifact.Revision
-	if b := g.ready("all"); b.Status.Artifact.Revision == before || *b.Status.ObservedIgnore != bring {
+	before := g.Get("all").Status.Artifact.Revision
+	if b := g.Ready("all"); b.Status.Artifact.Revision == before || *b.Status.ObservedIgnore != bring {
 		t.Errorf("the new rules were not used: %+v", b.Status)
 	}
 	if seen, _ := g.s3.requests(); cmp.Diff([]string{"get apps/logo.png", "list"}, seen) != "" {
@@ -198,7 +197,7 @@ func TestHostileKeys(t *testing.T) {
 			if name == "nul" { // XML cannot carry it; the answer does not parse
 				text = ""
 			}
-			b := g.fails(name, reason, text)
+			b := g.Fails(name, reason, text)
 			if b.Status.Artifact != nil {
 				t.Errorf("published %+v", b.Status.Artifact)
 			}
@@ -236,10 +235,10 @@ func TestFailures(t *testing.T) {
 	t.Parallel()
 	g := newRig(t)
 	g.s3.put("a.yaml", "a")
-	g.secret("other", "accesskey", "AKIAOTHER", "secretkey", "something-else")
-	g.secret("half", "accesskey", accessKey)
-	g.secret("no-proxy", "address", "://")
-	g.secret("bad-ca", "ca.crt", "nothing")
+	g.Secret("other", "accesskey", "AKIAOTHER", "secretkey", "something-else")
+	g.Secret("half", "accesskey", accessKey)
+	g.Secret("no-proxy", "address", "://")
+	g.Secret("bad-ca", "ca.crt", "nothing")
 	ref := func(name string) *meta.LocalObjectReference { return &meta.LocalObjectReference{Name: name} }
 	for name, c := range map[string]struct {
 		change       func(*sourcev1.BucketSpec)
@@ -273,8 +272,8 @@ func TestFailures(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			g.create(name, c.change)
-			if b := g.fails(name, c.reason, c.text); stalled(b) != c.stalls || b.Status.Artifact != nil {
-				t.Errorf("stalled is %t, the artifact %+v", stalled(b), b.Status.Artifact)
+			if b := g.Fails(name, c.reason, c.text); sourcetest.Stalled(b) != c.stalls || b.Status.Artifact != nil {
+				t.Errorf("stalled is %t, the artifact %+v", sourcetest.Stalled(b), b.Status.Artifact)
 			}
 		})
 	}
@@ -296,7 +295,7 @@ func TestLimits(t *testing.T) {
 			g.worker.limits = c.limits
 			g.create(name, nil)
 			g.requests()
-			g.fails(name, sourcev1.BucketOperationFailedReason, "allowed", c.text)
+			g.Fails(name, sourcev1.BucketOperationFailedReason, "allowed", c.text)
 			if _, n := g.s3.requests(); n > 0 {
 				t.Errorf("%d bytes were downloaded", n)
 			}
@@ -304,7 +303,7 @@ func TestLimits(t *testing.T) {
 	}
 	g.worker.limits = limits{3, 5, 10}
 	g.create("enough", nil)
-	g.ready("enough")
+	g.Ready("enough")
 }
 
 // TestResume asserts that what was downloaded is not asked for again: not when a
@@ -333,7 +332,7 @@ func TestResume(t *testing.T) {
 	})
 	half <- struct{}{}
 	g.create("app", nil)
-	if got := g.content(g.ready("app").Status.Artifact); got["large"] != large {
+	if got := g.Content(g.Ready("app").Status.Artifact); got["large"] != large {
 		t.Error("the content differs after a broken connection")
 	}
 	seen, _ := g.s3.requests()
@@ -356,11 +355,11 @@ func TestResume(t *testing.T) {
 			}
 		})
 	})
-	g.fails("app", sourcev1.AuthenticationFailedReason, `"large"`)
+	g.Fails("app", sourcev1.AuthenticationFailedReason, `"large"`)
 	g.s3.through(nil)
 	g.restart()
 	g.requests()
-	if got := g.content(g.ready("app").Status.Artifact); got["large"] != changed {
+	if got := g.Content(g.Ready("app").Status.Artifact); got["large"] != changed {
 		t.Error("the content differs after a restart")
 	}
 	if seen, n := g.s3.requests(); len(seen) != 2 || !strings.HasPrefix(seen[0], "get large bytes=") || n >= len(changed) {
@@ -390,24 +389,24 @@ func TestHeals(t *testing.T) {
 	g := newRig(t)
 	g.s3.put("a", "content of a", "b", "content of b")
 	g.create("app", nil)
-	want := g.ready("app").Status.Artifact.Digest
-	g.told()
+	want := g.Ready("app").Status.Artifact.Digest
+	g.Told()
 
-	entries, err := os.ReadDir(g.storage)
+	entries, err := os.ReadDir(g.Storage)
 	must(t, err)
 	for _, e := range entries {
-		must(t, os.RemoveAll(filepath.Join(g.storage, e.Name())))
+		must(t, os.RemoveAll(filepath.Join(g.Storage, e.Name())))
 	}
 	g.restart()
-	b := g.ready("app")
-	if b.Status.Artifact.Digest != want || len(g.content(b.Status.Artifact)) != 2 {
+	b := g.Ready("app")
+	if b.Status.Artifact.Digest != want || len(g.Content(b.Status.Artifact)) != 2 {
 		t.Errorf("a wiped folder gave %+v", b.Status.Artifact)
 	}
-	if told := g.told(); len(told) > 0 {
+	if told := g.Told(); len(told) > 0 {
 		t.Errorf("what was put back is told: %q", told)
 	}
 
-	kept, err := filepath.Glob(g.storage + "/.weir/buckets/*/*/*")
+	kept, err := filepath.Glob(g.Storage + "/.weir/buckets/*/*/*")
 	must(t, err)
 	for _, name := range kept {
 		data, err := os.ReadFile(name)
@@ -416,13 +415,13 @@ func TestHeals(t *testing.T) {
 		must(t, os.WriteFile(name, data, 0o600))
 	}
 	g.s3.put("c", "content of c")
-	g.fails("app", sourcev1.ArchiveOperationFailedReason, "damaged")
+	g.Fails("app", sourcev1.ArchiveOperationFailedReason, "damaged")
 	for range kept { // one is found out at a time
-		if b = g.reconcile("app"); apimeta.IsStatusConditionTrue(b.Status.Conditions, meta.ReadyCondition) {
+		if b = g.Reconcile("app"); apimeta.IsStatusConditionTrue(b.Status.Conditions, meta.ReadyCondition) {
 			break
 		}
 	}
-	if got := g.content(b.Status.Artifact); got["a"] != "content of a" || got["c"] != "content of c" {
+	if got := g.Content(b.Status.Artifact); got["a"] != "content of a" || got["c"] != "content of c" {
 		t.Errorf("got %q", got)
 	}
 }
@@ -442,8 +441,8 @@ func TestChanged(t *testing.T) {
 		})
 	})
 	g.create("app", nil)
-	g.fails("app", sourcev1.BucketOperationFailedReason, "changed while it was read")
-	if got := g.content(g.ready("app").Status.Artifact); got["a"] != "new" {
+	g.Fails("app", sourcev1.BucketOperationFailedReason, "changed while it was read")
+	if got := g.Content(g.Ready("app").Status.Artifact); got["a"] != "new" {
 		t.Errorf("got %q", got)
 	}
 }
@@ -490,7 +489,7 @@ func TestLies(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g.s3.through(c.wrap)
 			g.create(name, nil)
-			g.fails(name, sourcev1.BucketOperationFailedReason, c.text)
+			g.Fails(name, sourcev1.BucketOperationFailedReason, c.text)
 		})
 	}
 }
@@ -508,8 +507,8 @@ func TestBusy(t *testing.T) {
 		})
 	})
 	g.create("app", nil)
-	g.fails("app", sourcev1.BucketOperationFailedReason, "left alone")
-	g.fails("app", sourcev1.BucketOperationFailedReason, "left alone")
+	g.Fails("app", sourcev1.BucketOperationFailedReason, "left alone")
+	g.Fails("app", sourcev1.BucketOperationFailedReason, "left alone")
 	if asked != 1 {
 		t.Errorf("it was asked %d times, want 1", asked)
 	}
@@ -522,14 +521,11 @@ func TestProxyPassword(t *testing.T) {
 	g := newRig(t)
 	g.s3.put("a", "a")
 	proxy := proxytest.Start(t, proxytest.Options{Username: "me", Password: "right-password"})
-	g.secret("proxy", "address", proxy.URL, "username", "me", "password", "wrong-password")
+	g.Secret("proxy", "address", proxy.URL, "username", "me", "password", "wrong-password")
 	g.create("app", func(s *sourcev1.BucketSpec) { s.ProxySecretRef = &meta.LocalObjectReference{Name: "proxy"} })
-	g.fails("app", sourcev1.BucketOperationFailedReason, "Proxy Authentication Required")
-	secret := &corev1.Secret{}
-	must(t, g.c.Get(t.Context(), client.ObjectKey{Namespace: g.ns, Name: "proxy"}, secret))
-	secret.Data["password"] = []byte("right-password")
-	must(t, g.c.Update(t.Context(), secret))
-	g.ready("app")
+	g.Fails("app", sourcev1.BucketOperationFailedReason, "Proxy Authentication Required")
+	g.Secret("proxy", "address", proxy.URL, "username", "me", "password", "right-password")
+	g.Ready("app")
 	if hosts := proxy.Hosts(); len(hosts) == 0 || hosts[0] != g.s3.host() {
 		t.Errorf("the proxy led to %q", hosts)
 	}
@@ -546,7 +542,7 @@ func TestTimeout(t *testing.T) {
 	})
 	limit := duration.New(100 * time.Millisecond)
 	g.create("app", func(s *sourcev1.BucketSpec) { s.Timeout = &limit })
-	g.fails("app", sourcev1.BucketOperationFailedReason, "spec.timeout of 100ms")
+	g.Fails("app", sourcev1.BucketOperationFailedReason, "spec.timeout of 100ms")
 }
 
 // TestFinalize asserts that nothing stays behind.
@@ -555,11 +551,11 @@ func TestFinalize(t *testing.T) {
 	g := newRig(t)
 	g.s3.put("a", "a")
 	g.create("app", nil)
-	b := g.ready("app")
+	b := g.Ready("app")
 	must(t, g.worker.Finalize(t.Context(), b))
-	left, err := filepath.Glob(g.storage + "/.weir/buckets/*")
+	left, err := filepath.Glob(g.Storage + "/.weir/buckets/*")
 	must(t, err)
-	if _, err := os.Stat(filepath.Join(g.storage, "bucket", g.ns, "app")); err == nil || len(left) > 0 {
+	if _, err := os.Stat(filepath.Join(g.Storage, "bucket", g.NS, "app")); err == nil || len(left) > 0 {
 		t.Errorf("%q and %v stay", left, err)
 	}
 }

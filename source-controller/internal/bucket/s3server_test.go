@@ -5,8 +5,6 @@ import (
 	"encoding/hex"
 	"encoding/xml"
 	"fmt"
-	"io"
-	"log"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -15,6 +13,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/weirhq/weir/source-controller/internal/sourcetest"
 )
 
 var modified = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
@@ -42,13 +42,11 @@ type s3Server struct {
 func newS3Server(t testing.TB, tls bool) *s3Server {
 	t.Helper()
 	s := &s3Server{objects: map[string]string{}}
-	s.Server = httptest.NewUnstartedServer(http.HandlerFunc(s.front))
-	s.Config.ErrorLog = log.New(io.Discard, "", 0)
 	if tls {
-		s.StartTLS()
-	} else {
-		s.Start()
+		s.Server = sourcetest.TLS(t, http.HandlerFunc(s.front))
+		return s
 	}
+	s.Server = httptest.NewServer(http.HandlerFunc(s.front))
 	t.Cleanup(s.Close)
 	return s
 }

@@ -45,21 +45,21 @@ func TestInclude(t *testing.T) {
 		"with a dot":    {"base/deep", ".hidden/deep", map[string]string{".hidden/deep/d.yaml": "deep"}},
 	}
 	g.create("other", nil)
-	other := g.ready("other").Status.Artifact
+	other := g.Ready("other").Status.Artifact
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			g.t = t
+			g.T = t
 			object := strings.ReplaceAll(name, " ", "-")
 			g.create(object, func(r *sourcev1.GitRepository) {
 				r.Spec.URL = g.git.URL("app")
 				including("other", tt.from, tt.to)(r)
 			})
-			repo := g.ready(object)
+			repo := g.Ready(object)
 			want := map[string]string{"a.yaml": "app", "lib/own.yaml": "own"}
 			for p, data := range tt.want {
 				want[p] = data
 			}
-			if d := cmp.Diff(want, g.files(repo.Status.Artifact)); d != "" {
+			if d := cmp.Diff(want, g.Content(repo.Status.Artifact)); d != "" {
 				t.Errorf("files (-want +got):\n%s", d)
 			}
 			if d := cmp.Diff([]*meta.Artifact{other}, repo.Status.IncludedArtifacts); d != "" {
@@ -68,7 +68,7 @@ func TestInclude(t *testing.T) {
 			if d := cmp.Diff(repo.Spec.Include, repo.Status.ObservedInclude); d != "" {
 				t.Errorf("observedInclude (-want +got):\n%s", d)
 			}
-			if again := g.ready(object); again.ResourceVersion != repo.ResourceVersion {
+			if again := g.Ready(object); again.ResourceVersion != repo.ResourceVersion {
 				t.Error("a second look wrote the object")
 			}
 		})
@@ -81,7 +81,7 @@ func TestIncludeFailures(t *testing.T) {
 	g.init("app", map[string]string{"a.yaml": "app", "lib/own.yaml": "own"})
 	g.init("other", map[string]string{"b.yaml": "other"})
 	g.create("other", nil)
-	g.ready("other")
+	g.Ready("other")
 	g.create("new", func(r *sourcev1.GitRepository) { r.Spec.URL = g.git.URL("other") })
 	g.create("back", func(r *sourcev1.GitRepository) {
 		r.Spec.URL = g.git.URL("other")
@@ -106,12 +106,12 @@ func TestIncludeFailures(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			g.t = t
+			g.T = t
 			g.create(name, func(r *sourcev1.GitRepository) {
 				r.Spec.URL = g.git.URL("app")
 				including(tt.repo, tt.from, tt.to)(r)
 			})
-			if repo := g.fails(name, tt.reason, tt.texts...); repo.Status.Artifact != nil {
+			if repo := g.Fails(name, tt.reason, tt.texts...); repo.Status.Artifact != nil {
 				t.Error("an artifact was published")
 			}
 		})
@@ -128,12 +128,12 @@ func TestIncludeFollows(t *testing.T) {
 	g.share = time.Hour // who asks for a reconciliation is not answered from memory
 	g.restart()
 	mgr, err := ctrl.NewManager(testenv.Config(t), ctrl.Options{
-		Scheme: g.c.Scheme(), Metrics: server.Options{BindAddress: "0"}, Cache: cache.Options{DefaultNamespaces: map[string]cache.Config{g.ns: {}}},
+		Scheme: g.C.Scheme(), Metrics: server.Options{BindAddress: "0"}, Cache: cache.Options{DefaultNamespaces: map[string]cache.Config{g.NS: {}}},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	env := &process.Env{Name: g.env.Name, FieldOwner: g.env.FieldOwner, Manager: mgr, Recorder: g.env.Recorder, Concurrent: 2}
+	env := &process.Env{Name: g.Env.Name, FieldOwner: g.Env.FieldOwner, Manager: mgr, Recorder: g.Env.Recorder, Concurrent: 2}
 	o := g.o
 	o.Client, o.RequeueDependency = mgr.GetClient(), time.Hour
 	ctx, stop := context.WithCancel(t.Context())
@@ -152,7 +152,7 @@ func TestIncludeFollows(t *testing.T) {
 	g.create("other", nil)
 	wait(t, g, "1")
 	g.commit("other", "two", map[string]string{"b.yaml": "2"})
-	g.update("other", func(r *sourcev1.GitRepository) {
+	g.Update("other", func(r *sourcev1.GitRepository) {
 		r.Annotations = map[string]string{meta.ReconcileRequestAnnotation: "now"}
 	})
 	wait(t, g, "2")
@@ -163,10 +163,10 @@ func wait(t *testing.T, g *rig, want string) {
 	t.Helper()
 	deadline := time.Now().Add(30 * time.Second)
 	for time.Now().Before(deadline) {
-		if repo := g.get("app"); repo.Status.Artifact != nil && g.files(repo.Status.Artifact)["other/b.yaml"] == want {
+		if repo := g.Get("app"); repo.Status.Artifact != nil && g.Content(repo.Status.Artifact)["other/b.yaml"] == want {
 			return
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-	t.Fatalf("app does not include %q: %+v", want, g.get("app").Status)
+	t.Fatalf("app does not include %q: %+v", want, g.Get("app").Status)
 }

@@ -59,7 +59,7 @@ func TestManyLooksSideBySide(t *testing.T) {
 	}
 	var done sync.WaitGroup
 	for i := range objects {
-		done.Go(func() { g.r.Reconcile(t.Context(), request(g.get(fmt.Sprintf("app-%d", i)))) })
+		done.Go(func() { g.Loop.Reconcile(t.Context(), request(g.Get(fmt.Sprintf("app-%d", i)))) })
 	}
 	done.Wait()
 	if n := fetches.Load(); n != objects {
@@ -67,7 +67,7 @@ func TestManyLooksSideBySide(t *testing.T) {
 	}
 	for i := range objects {
 		name := fmt.Sprintf("app-%d", i)
-		if got := g.files(g.get(name).Status.Artifact)["a.yaml"]; got != name {
+		if got := g.Content(g.Get(name).Status.Artifact)["a.yaml"]; got != name {
 			t.Errorf("%s has %q", name, got)
 		}
 	}
@@ -135,15 +135,15 @@ func TestLooksAreNoWorkers(t *testing.T) {
 		g.create(fmt.Sprintf("app-%d", i), func(r *sourcev1.GitRepository) { r.Spec.Interval = duration.New(time.Second) })
 	}
 	mgr, err := ctrl.NewManager(testenv.Config(t), ctrl.Options{
-		Scheme: g.c.Scheme(), Metrics: server.Options{BindAddress: "0"}, Controller: config.Controller{SkipNameValidation: new(true)},
-		Cache: cache.Options{DefaultNamespaces: map[string]cache.Config{g.ns: {}}},
+		Scheme: g.C.Scheme(), Metrics: server.Options{BindAddress: "0"}, Controller: config.Controller{SkipNameValidation: new(true)},
+		Cache: cache.Options{DefaultNamespaces: map[string]cache.Config{g.NS: {}}},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	g.o.Client, g.o.Packs = mgr.GetClient(), 2
-	env := &process.Env{Name: "source-controller", FieldOwner: "source-controller", Manager: mgr, Recorder: g.env.Recorder, Concurrent: 2}
+	env := &process.Env{Name: "source-controller", FieldOwner: "source-controller", Manager: mgr, Recorder: g.Env.Recorder, Concurrent: 2}
 	if err := New(g.o).Setup(ctx, env); err != nil {
 		t.Fatal(err)
 	}

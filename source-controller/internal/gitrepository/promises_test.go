@@ -3,7 +3,6 @@ package gitrepository
 import (
 	"errors"
 	"fmt"
-	"net/http"
 	"os"
 	"testing"
 
@@ -15,35 +14,28 @@ import (
 
 // TestPromises holds the kind to what all kinds promise.
 func TestPromises(t *testing.T) {
-	for name, promise := range sourcetest.Promises {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			g := newRig(t, gitserver.Options{})
-			g.init("app", map[string]string{"a.yaml": "1"})
-			g.create("app", nil)
-			asked := int64(0)
-			promise(sourcetest.Promise{
-				T: t, C: g.c, Resource: "gitrepositories", Storage: g.storage,
-				Reconcile: func() sourcetest.Source { return g.reconcile("app") },
-				Change:    func(n int) { g.commit("app", "change", map[string]string{"a.yaml": fmt.Sprint("n: ", n)}) },
-				Break: func(broken bool) {
-					from, to := g.git.Dir("app"), g.git.Dir("gone")
-					if !broken {
-						from, to = to, from
-					}
-					sourcetest.Must(t, os.Rename(from, to))
-				},
-				Asked: func() int {
-					before := asked
-					asked = g.git.Requests()
-					return int(asked - before)
-				},
-				Told:    g.told,
-				Restart: g.restart,
-				Files:   func() http.Handler { return g.o.Store.Handler() },
-			})
-		})
-	}
+	sourcetest.Hold(t, func(t *testing.T) sourcetest.Promise {
+		g := newRig(t, gitserver.Options{})
+		g.init("app", map[string]string{"a.yaml": "1"})
+		g.create("app", nil)
+		p := g.Promise("app", "gitrepositories")
+		p.Restart = g.restart
+		p.Change = func(n int) { g.commit("app", "change", map[string]string{"a.yaml": fmt.Sprint("n: ", n)}) }
+		p.Break = func(broken bool) {
+			from, to := g.git.Dir("app"), g.git.Dir("gone")
+			if !broken {
+				from, to = to, from
+			}
+			must(t, os.Rename(from, to))
+		}
+		asked := int64(0)
+		p.Asked = func() int {
+			before := asked
+			asked = g.git.Requests()
+			return int(asked - before)
+		}
+		return p
+	})
 }
 
 // TestModeFromBefore asserts what is said of a mode of verification that the schema let

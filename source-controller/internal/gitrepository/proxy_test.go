@@ -8,7 +8,6 @@ import (
 	sourcev1 "github.com/weirhq/weir/api/source/v1"
 	"github.com/weirhq/weir/internal/gitserver"
 	"github.com/weirhq/weir/internal/proxytest"
-	"github.com/weirhq/weir/source-controller/internal/sourcetest"
 )
 
 func TestProxy(t *testing.T) {
@@ -17,24 +16,23 @@ func TestProxy(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g := newRig(t, gitserver.Options{TLS: tls})
 			proxy := proxytest.Start(t, proxytest.Options{Username: "anna", Password: "the proxy's password"})
-			secret := func(name string, data map[string]string) { sourcetest.Secret(t, g.c, g.ns, name, data) }
-			secret("right", map[string]string{"address": proxy.URL, "username": "anna", "password": "the proxy's password"})
-			secret("wrong", map[string]string{"address": proxy.URL, "username": "anna", "password": "x"})
-			secret("ca", map[string]string{"ca.crt": string(g.git.CA())})
+			g.Secret("right", "address", proxy.URL, "username", "anna", "password", "the proxy's password")
+			g.Secret("wrong", "address", proxy.URL, "username", "anna", "password", "x")
+			g.Secret("ca", "ca.crt", string(g.git.CA()))
 			g.init("app", map[string]string{"a.yaml": "1"})
 			g.create("app", func(r *sourcev1.GitRepository) {
 				r.Spec.ProxySecretRef, r.Spec.SecretRef = &meta.LocalObjectReference{Name: "right"}, &meta.LocalObjectReference{Name: "ca"}
 			})
-			g.ready("app")
+			g.Ready("app")
 			if len(proxy.Hosts()) == 0 {
 				t.Error("nothing went through the proxy")
 			}
-			g.update("app", func(r *sourcev1.GitRepository) { r.Spec.ProxySecretRef.Name = "wrong" })
+			g.Update("app", func(r *sourcev1.GitRepository) { r.Spec.ProxySecretRef.Name = "wrong" })
 			reason := sourcev1.AuthenticationFailedReason
 			if tls { // the refusal of CONNECT has no status of its own
 				reason = sourcev1.GitOperationFailedReason
 			}
-			g.fails("app", reason, "Proxy Authentication Required")
+			g.Fails("app", reason, "Proxy Authentication Required")
 		})
 	}
 }
@@ -44,7 +42,7 @@ func TestEmptyRepository(t *testing.T) {
 	g := newRig(t, gitserver.Options{})
 	g.init("app", nil)
 	g.create("app", nil)
-	g.fails("app", sourcev1.EmptyGitRepositoryReason, "empty")
+	g.Fails("app", sourcev1.EmptyGitRepositoryReason, "empty")
 	g.commit("app", "first", map[string]string{"a.yaml": "1"})
-	g.ready("app")
+	g.Ready("app")
 }

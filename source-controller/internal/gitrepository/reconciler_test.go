@@ -10,7 +10,6 @@ import (
 
 	"github.com/fluxcd/pkg/apis/meta"
 	"github.com/google/go-cmp/cmp"
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -27,17 +26,17 @@ func TestPublish(t *testing.T) {
 	g.init("app", map[string]string{"deploy/a.yaml": "kind: A", "logo.png": "x"})
 	hash := g.commit("app", "Second commit\n\nwith more to say", map[string]string{"deploy/b.yaml": "kind: B"})
 	g.create("app", nil)
-	repo := g.ready("app")
+	repo := g.Ready("app")
 
 	a := repo.Status.Artifact
 	want := &meta.Artifact{
-		Path: "gitrepository/" + g.ns + "/app/" + hash + ".tar.gz", URL: "http://source-controller.test/gitrepository/" + g.ns + "/app/" + hash + ".tar.gz",
+		Path: "gitrepository/" + g.NS + "/app/" + hash + ".tar.gz", URL: "http://source-controller.test/gitrepository/" + g.NS + "/app/" + hash + ".tar.gz",
 		Revision: "main@sha1:" + hash, Digest: a.Digest, Size: a.Size, LastUpdateTime: a.LastUpdateTime,
 	}
 	if d := cmp.Diff(want, a); d != "" {
 		t.Errorf("artifact (-want +got):\n%s", d)
 	}
-	if d := cmp.Diff(map[string]string{"deploy/a.yaml": "kind: A", "deploy/b.yaml": "kind: B"}, g.files(a)); d != "" {
+	if d := cmp.Diff(map[string]string{"deploy/a.yaml": "kind: A", "deploy/b.yaml": "kind: B"}, g.Content(a)); d != "" {
 		t.Errorf("files (-want +got):\n%s", d)
 	}
 	message := "stored artifact for revision 'main@sha1:" + hash + "'"
@@ -47,7 +46,7 @@ func TestPublish(t *testing.T) {
 			t.Errorf("%s is %+v", kind, c)
 		}
 	}
-	told := g.told()
+	told := g.Told()
 	if len(told) != 1 || !strings.HasPrefix(told[0], "Normal NewArtifact stored artifact for commit 'Second commit'") ||
 		!strings.Contains(told[0], sourcev1.GroupVersion.Group+"/revision:main@sha1:"+hash) || !strings.Contains(told[0], "/digest:"+a.Digest) {
 		t.Errorf("events are %q", told)
@@ -60,18 +59,18 @@ func TestNothingNew(t *testing.T) {
 	g := newRig(t, gitserver.Options{})
 	g.init("app", map[string]string{"a.yaml": "kind: A"})
 	g.create("app", nil)
-	first := g.ready("app")
-	g.told()
+	first := g.Ready("app")
+	g.Told()
 	for range 3 {
 		before := g.git.Requests()
-		if now := g.ready("app"); now.ResourceVersion != first.ResourceVersion {
+		if now := g.Ready("app"); now.ResourceVersion != first.ResourceVersion {
 			t.Fatalf("the object was written: %s", cmp.Diff(first, now))
 		}
 		if n := g.git.Requests() - before; n != 1 {
 			t.Errorf("%d requests to the Git server", n)
 		}
 	}
-	if told := g.told(); len(told) > 0 {
+	if told := g.Told(); len(told) > 0 {
 		t.Errorf("events are %q", told)
 	}
 }
@@ -81,18 +80,18 @@ func TestNewCommit(t *testing.T) {
 	g := newRig(t, gitserver.Options{})
 	g.init("app", map[string]string{"a.yaml": "1", "b.yaml": "1"})
 	g.create("app", nil)
-	first := g.ready("app").Status.Artifact
-	g.told()
+	first := g.Ready("app").Status.Artifact
+	g.Told()
 	hash := g.commit("app", "change", map[string]string{"a.yaml": "2"}, "b.yaml")
-	second := g.ready("app").Status.Artifact
+	second := g.Ready("app").Status.Artifact
 	if second.Revision != "main@sha1:"+hash || second.Digest == first.Digest {
 		t.Errorf("the artifact is %+v", second)
 	}
-	if d := cmp.Diff(map[string]string{"a.yaml": "2"}, g.files(second)); d != "" {
+	if d := cmp.Diff(map[string]string{"a.yaml": "2"}, g.Content(second)); d != "" {
 		t.Errorf("files (-want +got):\n%s", d)
 	}
-	g.files(first) // stays for those who still read it
-	if told := g.told(); len(told) != 1 || !strings.Contains(told[0], "'change'") {
+	g.Content(first) // stays for those who still read it
+	if told := g.Told(); len(told) != 1 || !strings.Contains(told[0], "'change'") {
 		t.Errorf("events are %q", told)
 	}
 }
@@ -121,8 +120,8 @@ func TestReferences(t *testing.T) {
 	}
 	for name, tt := range tests {
 		g.create(name, func(r *sourcev1.GitRepository) { r.Spec.URL, r.Spec.Reference = g.git.URL("app"), tt.ref })
-		a := g.ready(name).Status.Artifact
-		if got := g.files(a)["a.yaml"]; a.Revision != tt.want || got != tt.content {
+		a := g.Ready(name).Status.Artifact
+		if got := g.Content(a)["a.yaml"]; a.Revision != tt.want || got != tt.content {
 			t.Errorf("%s: revision %q with %q, want %q with %q", name, a.Revision, got, tt.want, tt.content)
 		}
 	}
@@ -132,14 +131,9 @@ func TestFailures(t *testing.T) {
 	t.Parallel()
 	g := newRig(t, gitserver.Options{Username: "anna", Password: "right password"})
 	g.init("app", map[string]string{"a.yaml": "kind: A"})
-	secret := func(name string, data map[string]string) {
-		if err := g.c.Create(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: g.ns, Name: name}, StringData: data}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	secret("right", map[string]string{"username": "anna", "password": "right password"})
-	secret("wrong", map[string]string{"username": "anna", "password": "wrong password"})
-	secret("half", map[string]string{"username": "anna"})
+	g.Secret("right", "username", "anna", "password", "right password")
+	g.Secret("wrong", "username", "anna", "password", "wrong password")
+	g.Secret("half", "username", "anna")
 	use := func(name string) *meta.LocalObjectReference { return &meta.LocalObjectReference{Name: name} }
 	tests := map[string]struct {
 		change func(*sourcev1.GitRepositorySpec)
@@ -174,26 +168,26 @@ func TestFailures(t *testing.T) {
 	g.create(object, func(r *sourcev1.GitRepository) { r.Spec.SecretRef = use("right") })
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			g.t = t
-			good := g.ready(object)
-			g.update(object, func(r *sourcev1.GitRepository) { tt.change(&r.Spec) })
-			g.told()
-			repo := g.fails(object, tt.reason, tt.texts...)
+			g.T = t
+			good := g.Ready(object)
+			g.Update(object, func(r *sourcev1.GitRepository) { tt.change(&r.Spec) })
+			g.Told()
+			repo := g.Fails(object, tt.reason, tt.texts...)
 			if got := apimeta.IsStatusConditionTrue(repo.Status.Conditions, meta.StalledCondition); got != tt.stall {
 				t.Errorf("stalled is %v, want %v", got, tt.stall)
 			}
 			if d := cmp.Diff(good.Status.Artifact, repo.Status.Artifact); d != "" {
 				t.Errorf("the artifact changed (-before +now):\n%s", d)
 			}
-			if told := g.told(); len(told) != 1 || !strings.HasPrefix(told[0], "Warning "+tt.reason+" ") || strings.Contains(told[0], "wrong password") {
+			if told := g.Told(); len(told) != 1 || !strings.HasPrefix(told[0], "Warning "+tt.reason+" ") || strings.Contains(told[0], "wrong password") {
 				t.Errorf("events are %q", told)
 			}
-			g.reconcile(object)
-			if told := g.told(); len(told) > 0 {
+			g.Reconcile(object)
+			if told := g.Told(); len(told) > 0 {
 				t.Errorf("the same failure is told again: %q", told)
 			}
-			g.update(object, func(r *sourcev1.GitRepository) { r.Spec = good.Spec })
-			if now := g.ready(object); now.Status.Artifact.Digest != good.Status.Artifact.Digest {
+			g.Update(object, func(r *sourcev1.GitRepository) { r.Spec = good.Spec })
+			if now := g.Ready(object); now.Status.Artifact.Digest != good.Status.Artifact.Digest {
 				t.Error("another artifact after recovery")
 			}
 		})
@@ -210,7 +204,7 @@ func TestTimeout(t *testing.T) {
 		r.Spec.Timeout = &d
 	})
 	start := time.Now()
-	g.fails("app", sourcev1.GitOperationFailedReason, "spec.timeout of 300ms")
+	g.Fails("app", sourcev1.GitOperationFailedReason, "spec.timeout of 300ms")
 	if took := time.Since(start); took > 5*time.Second {
 		t.Errorf("a server that hangs costs %s", took)
 	}
@@ -221,13 +215,13 @@ func TestIgnore(t *testing.T) {
 	g := newRig(t, gitserver.Options{})
 	g.init("app", map[string]string{"a.yaml": "", "docs/b.md": "", "deploy/c.yaml": "", "deploy/.sourceignore": "d.yaml\n", "deploy/d.yaml": ""})
 	g.create("app", nil)
-	if d := cmp.Diff([]string{"a.yaml", "deploy/.sourceignore", "deploy/c.yaml", "docs/b.md"}, names(g.files(g.ready("app").Status.Artifact))); d != "" {
+	if d := cmp.Diff([]string{"a.yaml", "deploy/.sourceignore", "deploy/c.yaml", "docs/b.md"}, names(g.Content(g.Ready("app").Status.Artifact))); d != "" {
 		t.Errorf("files (-want +got):\n%s", d)
 	}
 	rules := "/*\n!/deploy\n!d.yaml\n"
-	g.update("app", func(r *sourcev1.GitRepository) { r.Spec.Ignore = &rules })
-	repo := g.ready("app")
-	if d := cmp.Diff([]string{"deploy/.sourceignore", "deploy/c.yaml", "deploy/d.yaml"}, names(g.files(repo.Status.Artifact))); d != "" {
+	g.Update("app", func(r *sourcev1.GitRepository) { r.Spec.Ignore = &rules })
+	repo := g.Ready("app")
+	if d := cmp.Diff([]string{"deploy/.sourceignore", "deploy/c.yaml", "deploy/d.yaml"}, names(g.Content(repo.Status.Artifact))); d != "" {
 		t.Errorf("files (-want +got):\n%s", d)
 	}
 	if repo.Status.ObservedIgnore == nil || *repo.Status.ObservedIgnore != rules {
@@ -240,8 +234,8 @@ func TestSparseCheckout(t *testing.T) {
 	g := newRig(t, gitserver.Options{})
 	g.init("app", map[string]string{"a.yaml": "", "apps/one/a.yaml": "", "apps/two/b.yaml": "", "apps/oneself/c.yaml": "", "base/x": ""})
 	g.create("app", func(r *sourcev1.GitRepository) { r.Spec.SparseCheckout = []string{"./apps/one/", "base"} })
-	repo := g.ready("app")
-	if d := cmp.Diff([]string{"apps/one/a.yaml", "base/x"}, names(g.files(repo.Status.Artifact))); d != "" {
+	repo := g.Ready("app")
+	if d := cmp.Diff([]string{"apps/one/a.yaml", "base/x"}, names(g.Content(repo.Status.Artifact))); d != "" {
 		t.Errorf("files (-want +got):\n%s", d)
 	}
 	if d := cmp.Diff(repo.Spec.SparseCheckout, repo.Status.ObservedSparseCheckout); d != "" {
@@ -254,15 +248,15 @@ func TestSuspend(t *testing.T) {
 	g := newRig(t, gitserver.Options{})
 	g.init("app", map[string]string{"a.yaml": "1"})
 	g.create("app", nil)
-	before := g.ready("app").Status.Artifact
+	before := g.Ready("app").Status.Artifact
 	g.commit("app", "two", map[string]string{"a.yaml": "2"})
-	g.update("app", func(r *sourcev1.GitRepository) { r.Spec.Suspend = true })
+	g.Update("app", func(r *sourcev1.GitRepository) { r.Spec.Suspend = true })
 	requests := g.git.Requests()
-	if now := g.reconcile("app").Status.Artifact; now.Revision != before.Revision || g.git.Requests() != requests {
+	if now := g.Reconcile("app").Status.Artifact; now.Revision != before.Revision || g.git.Requests() != requests {
 		t.Errorf("a suspended repository moved to %s with %d requests", now.Revision, g.git.Requests()-requests)
 	}
-	g.update("app", func(r *sourcev1.GitRepository) { r.Spec.Suspend = false })
-	if now := g.ready("app").Status.Artifact; now.Revision == before.Revision {
+	g.Update("app", func(r *sourcev1.GitRepository) { r.Spec.Suspend = false })
+	if now := g.Ready("app").Status.Artifact; now.Revision == before.Revision {
 		t.Error("nothing happened after the suspension")
 	}
 }
@@ -277,7 +271,7 @@ func TestStorageHeals(t *testing.T) {
 		},
 		"restarted": func(_ *testing.T, g *rig, _ *meta.Artifact) { g.restart() },
 		"tampered": func(t *testing.T, g *rig, a *meta.Artifact) {
-			if err := os.WriteFile(filepath.Join(g.storage, a.Path), []byte("something else"), 0o644); err != nil {
+			if err := os.WriteFile(filepath.Join(g.Storage, a.Path), []byte("something else"), 0o644); err != nil {
 				t.Fatal(err)
 			}
 		},
@@ -287,17 +281,17 @@ func TestStorageHeals(t *testing.T) {
 			g := newRig(t, gitserver.Options{})
 			g.init("app", map[string]string{"a.yaml": "kind: A"})
 			g.create("app", nil)
-			before := g.ready("app").Status.Artifact
-			g.told()
+			before := g.Ready("app").Status.Artifact
+			g.Told()
 			harm(t, g, before)
-			after := g.ready("app").Status.Artifact
+			after := g.Ready("app").Status.Artifact
 			if after.Digest != before.Digest || after.Revision != before.Revision {
 				t.Errorf("healed to %+v, want %+v", after, before)
 			}
-			if d := cmp.Diff(map[string]string{"a.yaml": "kind: A"}, g.files(after)); d != "" {
+			if d := cmp.Diff(map[string]string{"a.yaml": "kind: A"}, g.Content(after)); d != "" {
 				t.Errorf("files (-want +got):\n%s", d)
 			}
-			told := g.told()
+			told := g.Told()
 			if changed := name == "tampered"; changed != (len(told) == 1 && strings.HasPrefix(told[0], "Warning "+sourcev1.ArtifactVerificationFailedReason+" ")) || !changed && len(told) > 0 {
 				t.Errorf("told is %q", told)
 			}
@@ -307,12 +301,12 @@ func TestStorageHeals(t *testing.T) {
 
 func wipe(t *testing.T, g *rig) {
 	t.Helper()
-	entries, err := os.ReadDir(g.storage)
+	entries, err := os.ReadDir(g.Storage)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, e := range entries {
-		if err := os.RemoveAll(filepath.Join(g.storage, e.Name())); err != nil {
+		if err := os.RemoveAll(filepath.Join(g.Storage, e.Name())); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -324,10 +318,10 @@ func TestStorageLostWithoutGit(t *testing.T) {
 	g := newRig(t, gitserver.Options{})
 	g.init("app", map[string]string{"a.yaml": "kind: A"})
 	g.create("app", nil)
-	g.ready("app")
+	g.Ready("app")
 	wipe(t, g)
 	g.git.Close()
-	repo := g.fails("app", sourcev1.GitOperationFailedReason)
+	repo := g.Fails("app", sourcev1.GitOperationFailedReason)
 	if repo.Status.Artifact != nil || apimeta.FindStatusCondition(repo.Status.Conditions, sourcev1.ArtifactInStorageCondition) != nil {
 		t.Errorf("status names an artifact that is gone: %+v", repo.Status)
 	}
@@ -338,15 +332,15 @@ func TestDeletion(t *testing.T) {
 	g := newRig(t, gitserver.Options{})
 	g.init("app", map[string]string{"a.yaml": "kind: A"})
 	g.create("app", nil)
-	repo := g.ready("app")
-	if err := g.c.Delete(t.Context(), repo); err != nil {
+	repo := g.Ready("app")
+	if err := g.C.Delete(t.Context(), repo); err != nil {
 		t.Fatal(err)
 	}
-	g.r.Reconcile(t.Context(), request(repo))
-	if err := g.c.Get(t.Context(), client.ObjectKeyFromObject(repo), repo); !apierrors.IsNotFound(err) {
+	g.Loop.Reconcile(t.Context(), request(repo))
+	if err := g.C.Get(t.Context(), client.ObjectKeyFromObject(repo), repo); !apierrors.IsNotFound(err) {
 		t.Errorf("the object is still there: %v", err)
 	}
-	if _, err := os.Stat(filepath.Join(g.storage, filepath.Dir(repo.Status.Artifact.Path))); !os.IsNotExist(err) {
+	if _, err := os.Stat(filepath.Join(g.Storage, filepath.Dir(repo.Status.Artifact.Path))); !os.IsNotExist(err) {
 		t.Errorf("its artifacts are still there: %v", err)
 	}
 }
@@ -355,10 +349,7 @@ func TestCredentials(t *testing.T) {
 	t.Parallel()
 	g := newRig(t, gitserver.Options{Bearer: "a-token", TLS: true})
 	g.init("app", map[string]string{"a.yaml": "kind: A"})
-	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: g.ns, Name: "git"}, Data: map[string][]byte{"bearerToken": []byte("a-token"), "ca.crt": g.git.CA()}}
-	if err := g.c.Create(t.Context(), secret); err != nil {
-		t.Fatal(err)
-	}
+	g.Secret("git", "bearerToken", "a-token", "ca.crt", string(g.git.CA()))
 	g.create("app", func(r *sourcev1.GitRepository) { r.Spec.SecretRef = &meta.LocalObjectReference{Name: "git"} })
-	g.ready("app")
+	g.Ready("app")
 }

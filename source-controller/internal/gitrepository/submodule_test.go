@@ -9,8 +9,6 @@ import (
 
 	"github.com/fluxcd/pkg/apis/meta"
 	"github.com/google/go-cmp/cmp"
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	sourcev1 "github.com/weirhq/weir/api/source/v1"
 	"github.com/weirhq/weir/internal/gitserver"
@@ -18,7 +16,7 @@ import (
 
 // link commits submodules into a repository: path, address, commit each.
 func (g *rig) link(name string, modules ...string) string {
-	g.t.Helper()
+	g.T.Helper()
 	var file strings.Builder
 	var entries []gitserver.Entry
 	for i := 0; i < len(modules); i += 3 {
@@ -29,19 +27,19 @@ func (g *rig) link(name string, modules ...string) string {
 }
 
 func (g *rig) commitEntries(name string, entries ...gitserver.Entry) string {
-	g.t.Helper()
+	g.T.Helper()
 	hash, err := g.git.CommitEntries(name, gitserver.Branch, "submodules", entries)
 	if err != nil {
-		g.t.Fatal(err)
+		g.T.Fatal(err)
 	}
 	return hash
 }
 
 func (g *rig) head(name string) string {
-	g.t.Helper()
+	g.T.Helper()
 	hash, err := g.git.Head(name, gitserver.Branch)
 	if err != nil {
-		g.t.Fatal(err)
+		g.T.Fatal(err)
 	}
 	return hash
 }
@@ -69,49 +67,49 @@ func TestSubmodules(t *testing.T) {
 	create("plain", func(*sourcev1.GitRepository) {})
 	create("app", recursive)
 
-	plain := g.ready("plain")
-	if d := cmp.Diff(map[string]string{"app.yaml": "1"}, g.files(plain.Status.Artifact)); d != "" {
+	plain := g.Ready("plain")
+	if d := cmp.Diff(map[string]string{"app.yaml": "1"}, g.Content(plain.Status.Artifact)); d != "" {
 		t.Errorf("without submodules (-want +got):\n%s", d)
 	}
-	app := g.ready("app")
+	app := g.Ready("app")
 	want := map[string]string{"app.yaml": "1", "libs/lib/lib.yaml": "1", "libs/lib/sub/.sourceignore": "x.yaml\n", "libs/lib/sub/y.yaml": "",
 		"libs/lib/vendor/deep/deep.yaml": "1", "libs/again/deep.yaml": "1"}
-	if d := cmp.Diff(want, g.files(app.Status.Artifact)); d != "" {
+	if d := cmp.Diff(want, g.Content(app.Status.Artifact)); d != "" {
 		t.Errorf("with submodules (-want +got):\n%s", d)
 	}
 	if !app.Status.ObservedRecurseSubmodules || app.Status.Artifact.Revision != plain.Status.Artifact.Revision {
 		t.Errorf("status is %+v", app.Status)
 	}
 	before := g.git.Requests()
-	if now := g.ready("app"); now.ResourceVersion != app.ResourceVersion || g.git.Requests() != before+1 {
+	if now := g.Ready("app"); now.ResourceVersion != app.ResourceVersion || g.git.Requests() != before+1 {
 		t.Errorf("a look at rest cost %d requests", g.git.Requests()-before)
 	}
 
 	// A change of the root alone asks for nothing of the submodules.
 	g.commit("org/app", "change", map[string]string{"app.yaml": "2"})
 	before = g.git.Requests()
-	if got := g.files(g.ready("app").Status.Artifact); got["app.yaml"] != "2" || got["libs/lib/lib.yaml"] != "1" || g.git.Requests() != before+2 {
+	if got := g.Content(g.Ready("app").Status.Artifact); got["app.yaml"] != "2" || got["libs/lib/lib.yaml"] != "1" || g.git.Requests() != before+2 {
 		t.Errorf("%v after %d requests", got, g.git.Requests()-before)
 	}
 	// A moved pin publishes.
 	g.link("org/app", "libs/lib", g.git.URL("org/lib"), g.head("org/lib"), "libs/again", "../deep", deep)
-	if got := g.files(g.ready("app").Status.Artifact); got["libs/lib/lib.yaml"] != "2" {
+	if got := g.Content(g.Ready("app").Status.Artifact); got["libs/lib/lib.yaml"] != "2" {
 		t.Errorf("files are %v", got)
 	}
 
-	g.update("app", func(r *sourcev1.GitRepository) { r.Spec.SparseCheckout = []string{"libs/lib/sub"} })
-	if d := cmp.Diff([]string{"libs/lib/sub/.sourceignore", "libs/lib/sub/y.yaml"}, names(g.files(g.ready("app").Status.Artifact))); d != "" {
+	g.Update("app", func(r *sourcev1.GitRepository) { r.Spec.SparseCheckout = []string{"libs/lib/sub"} })
+	if d := cmp.Diff([]string{"libs/lib/sub/.sourceignore", "libs/lib/sub/y.yaml"}, names(g.Content(g.Ready("app").Status.Artifact))); d != "" {
 		t.Errorf("sparse (-want +got):\n%s", d)
 	}
-	g.update("app", func(r *sourcev1.GitRepository) {
+	g.Update("app", func(r *sourcev1.GitRepository) {
 		ignore := "/*\n!/libs\n/libs/*\n!/libs/again\n"
 		r.Spec.SparseCheckout, r.Spec.Ignore = nil, &ignore
 	})
-	if d := cmp.Diff([]string{"libs/again/deep.yaml"}, names(g.files(g.ready("app").Status.Artifact))); d != "" {
+	if d := cmp.Diff([]string{"libs/again/deep.yaml"}, names(g.Content(g.Ready("app").Status.Artifact))); d != "" {
 		t.Errorf("ignored (-want +got):\n%s", d)
 	}
-	g.update("app", func(r *sourcev1.GitRepository) { r.Spec.RecurseSubmodules, r.Spec.Ignore = false, nil })
-	if now := g.ready("app"); now.Status.ObservedRecurseSubmodules || now.Status.Artifact.Digest != g.ready("plain").Status.Artifact.Digest {
+	g.Update("app", func(r *sourcev1.GitRepository) { r.Spec.RecurseSubmodules, r.Spec.Ignore = false, nil })
+	if now := g.Ready("app"); now.Status.ObservedRecurseSubmodules || now.Status.Artifact.Digest != g.Ready("plain").Status.Artifact.Digest {
 		t.Errorf("without submodules again: %+v", now.Status)
 	}
 }
@@ -123,7 +121,7 @@ func TestSubmoduleOfItself(t *testing.T) {
 	g.init("app", map[string]string{"a.yaml": "1"})
 	g.link("app", "old", "./../app", g.head("app"))
 	g.create("app", recursive)
-	if d := cmp.Diff(map[string]string{"a.yaml": "1", "old/a.yaml": "1"}, g.files(g.ready("app").Status.Artifact)); d != "" {
+	if d := cmp.Diff(map[string]string{"a.yaml": "1", "old/a.yaml": "1"}, g.Content(g.Ready("app").Status.Artifact)); d != "" {
 		t.Errorf("files (-want +got):\n%s", d)
 	}
 }
@@ -148,7 +146,7 @@ func TestHostileSubmodules(t *testing.T) {
 	g.init("app", map[string]string{"a.yaml": "1"})
 	first := g.head("app")
 	g.create("app", recursive)
-	good := g.ready("app").Status.Artifact
+	good := g.Ready("app").Status.Artifact
 	for name, tt := range map[string]struct {
 		entries []gitserver.Entry
 		text    string // of the error; "" for an artifact without submodules
@@ -175,21 +173,21 @@ func TestHostileSubmodules(t *testing.T) {
 		"a link":           {[]gitserver.Entry{{Mode: "120000", Path: ".gitmodules", Content: "real"}, gitlink("m"), {Mode: "100644", Path: "real", Content: module("m", "../lib")}}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			g.t = t
+			g.T = t
 			g.commitEntries("app", tt.entries...)
 			if tt.text == "" {
-				for f := range g.files(g.ready("app").Status.Artifact) {
+				for f := range g.Content(g.Ready("app").Status.Artifact) {
 					if strings.Contains(f, "lib.yaml") {
 						t.Errorf("the artifact has %q", f)
 					}
 				}
-			} else if got := g.fails("app", sourcev1.GitOperationFailedReason, "submodule", tt.text).Status.Artifact; !got.HasDigest(good.Digest) || !got.HasRevision(good.Revision) {
+			} else if got := g.Fails("app", sourcev1.GitOperationFailedReason, "submodule", tt.text).Status.Artifact; !got.HasDigest(good.Digest) || !got.HasRevision(good.Revision) {
 				t.Errorf("the artifact was %+v and is %+v", good, got)
 			}
 			if _, err := g.git.Git("app", "update-ref", "refs/heads/main", first); err != nil {
 				t.Fatal(err)
 			}
-			if got := g.ready("app").Status.Artifact; !got.HasDigest(good.Digest) || !got.HasRevision(good.Revision) {
+			if got := g.Ready("app").Status.Artifact; !got.HasDigest(good.Digest) || !got.HasRevision(good.Revision) {
 				t.Errorf("after the repair the artifact is %+v, want %+v", got, good)
 			}
 		})
@@ -209,11 +207,11 @@ func TestSubmoduleBounds(t *testing.T) {
 	g.create("deep", func(r *sourcev1.GitRepository) {
 		r.Spec.URL, r.Spec.RecurseSubmodules = g.git.URL(fmt.Sprintf("m%d", maxSubmoduleDepth)), true
 	})
-	if n := len(g.files(g.ready("deep").Status.Artifact)); n != maxSubmoduleDepth+1 {
+	if n := len(g.Content(g.Ready("deep").Status.Artifact)); n != maxSubmoduleDepth+1 {
 		t.Errorf("%d files", n)
 	}
-	g.update("deep", func(r *sourcev1.GitRepository) { r.Spec.URL = g.git.URL(fmt.Sprintf("m%d", maxSubmoduleDepth+1)) })
-	g.fails("deep", sourcev1.GitOperationFailedReason, "deep")
+	g.Update("deep", func(r *sourcev1.GitRepository) { r.Spec.URL = g.git.URL(fmt.Sprintf("m%d", maxSubmoduleDepth+1)) })
+	g.Fails("deep", sourcev1.GitOperationFailedReason, "deep")
 
 	wide := func(name, of string) {
 		var modules []string
@@ -226,7 +224,7 @@ func TestSubmoduleBounds(t *testing.T) {
 	wide("w1", "m0")
 	wide("w2", "w1")
 	g.create("wide", func(r *sourcev1.GitRepository) { r.Spec.URL, r.Spec.RecurseSubmodules = g.git.URL("w2"), true })
-	g.fails("wide", sourcev1.GitOperationFailedReason, "more than 200 submodules")
+	g.Fails("wide", sourcev1.GitOperationFailedReason, "more than 200 submodules")
 }
 
 // Credentials go to the server of the repository, and no other gets any.
@@ -251,10 +249,7 @@ func TestSubmoduleCredentials(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: g.ns, Name: "git"}, StringData: map[string]string{"username": "anna", "password": "right password"}}
-	if err := g.c.Create(t.Context(), secret); err != nil {
-		t.Fatal(err)
-	}
+	g.Secret("git", "username", "anna", "password", "right password")
 	g.allowLocal = true
 	g.restart()
 	g.init("near", map[string]string{"near.yaml": "1"})
@@ -263,7 +258,7 @@ func TestSubmoduleCredentials(t *testing.T) {
 	g.create("app", func(r *sourcev1.GitRepository) {
 		r.Spec.RecurseSubmodules, r.Spec.SecretRef = true, &meta.LocalObjectReference{Name: "git"}
 	})
-	if d := cmp.Diff(map[string]string{"a.yaml": "1", "near/near.yaml": "1", "far/lib.yaml": "1"}, g.files(g.ready("app").Status.Artifact)); d != "" {
+	if d := cmp.Diff(map[string]string{"a.yaml": "1", "near/near.yaml": "1", "far/lib.yaml": "1"}, g.Content(g.Ready("app").Status.Artifact)); d != "" {
 		t.Errorf("files (-want +got):\n%s", d)
 	}
 	if len(seen) == 0 || strings.Join(seen, "") != "" {
@@ -276,7 +271,7 @@ func TestSubmoduleCredentials(t *testing.T) {
 	}
 	u.Scheme = "https"
 	g.link("app", "near", u.String(), g.head("near"))
-	repo := g.fails("app", sourcev1.GitOperationFailedReason, `submodule "near"`)
+	repo := g.Fails("app", sourcev1.GitOperationFailedReason, `submodule "near"`)
 	for _, c := range repo.Status.Conditions {
 		if strings.Contains(c.Message, "right password") {
 			t.Errorf("the password is told: %s", c.Message)
@@ -295,11 +290,11 @@ func TestSubmoduleOfAnOldServer(t *testing.T) {
 	g.init("app", map[string]string{"a.yaml": "1"})
 	g.link("app", "lib", "../lib", pin)
 	g.create("app", recursive)
-	if got := g.files(g.ready("app").Status.Artifact)["lib/lib.yaml"]; got != "1" {
+	if got := g.Content(g.Ready("app").Status.Artifact)["lib/lib.yaml"]; got != "1" {
 		t.Errorf("the file is %q", got)
 	}
 	g.link("app", "lib", "../lib", strings.Repeat("1", 40))
-	g.fails("app", sourcev1.GitOperationFailedReason, "not in the history of")
+	g.Fails("app", sourcev1.GitOperationFailedReason, "not in the history of")
 }
 
 // A signature of the repository is asked for before its submodules are.
@@ -315,10 +310,10 @@ func TestSubmodulesAfterVerification(t *testing.T) {
 		recursive(r)
 		verifying(sourcev1.ModeGitHEAD)(r)
 	})
-	g.fails("app", sourcev1.InvalidCommitSignatureReason, "not signed")
+	g.Fails("app", sourcev1.InvalidCommitSignatureReason, "not signed")
 	unsigned := g.git.Requests()
 	g.sign("app", anna, "signed")
-	if got := g.files(g.ready("app").Status.Artifact)["lib/lib.yaml"]; got != "1" {
+	if got := g.Content(g.Ready("app").Status.Artifact)["lib/lib.yaml"]; got != "1" {
 		t.Errorf("the file is %q", got)
 	}
 	if unsigned > 3 { // capabilities, refs, the commit itself

@@ -11,7 +11,6 @@ import (
 
 	"github.com/fluxcd/pkg/apis/meta"
 	"golang.org/x/crypto/ssh"
-	corev1 "k8s.io/api/core/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -48,11 +47,11 @@ func newSigner(t *testing.T) signer {
 
 // sign replaces the tip of the branch by a signed commit of the same tree.
 func (g *rig) sign(name string, s signer, message string) string {
-	g.t.Helper()
+	g.T.Helper()
 	run := func(args ...string) string {
 		out, err := g.git.Git(name, args...)
 		if err != nil {
-			g.t.Fatal(err)
+			g.T.Fatal(err)
 		}
 		return out
 	}
@@ -62,22 +61,15 @@ func (g *rig) sign(name string, s signer, message string) string {
 }
 
 func (g *rig) signTag(name string, s signer, tag string) {
-	g.t.Helper()
+	g.T.Helper()
 	if _, err := g.git.Git(name, "-c", "gpg.format=ssh", "-c", "user.signingkey="+s.file, "tag", "-f", "-s", "-m", "a release", tag, "refs/heads/main"); err != nil {
-		g.t.Fatal(err)
+		g.T.Fatal(err)
 	}
 }
 
 func (g *rig) keys(s signer) {
-	g.t.Helper()
-	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: g.ns, Name: "keys"}, StringData: map[string]string{"anna.sshpub": s.public}}
-	err := g.c.Update(g.t.Context(), secret)
-	if err != nil {
-		err = g.c.Create(g.t.Context(), secret)
-	}
-	if err != nil {
-		g.t.Fatal(err)
-	}
+	g.T.Helper()
+	g.Secret("keys", "anna.sshpub", s.public)
 }
 
 func verifying(mode sourcev1.GitVerificationMode) func(*sourcev1.GitRepository) {
@@ -97,38 +89,38 @@ func TestVerifyCommit(t *testing.T) {
 		return apimeta.FindStatusCondition(repo.Status.Conditions, sourcev1.SourceVerifiedCondition)
 	}
 
-	repo := g.fails("app", sourcev1.InvalidCommitSignatureReason, "not signed")
+	repo := g.Fails("app", sourcev1.InvalidCommitSignatureReason, "not signed")
 	if c := verified(repo); repo.Status.Artifact != nil || c == nil || c.Status != metav1.ConditionFalse || c.Reason != sourcev1.InvalidCommitSignatureReason {
 		t.Fatalf("an unsigned commit: %+v", repo.Status)
 	}
 	hash := g.sign("app", anna, "signed")
-	repo = g.ready("app")
+	repo = g.Ready("app")
 	if c := verified(repo); c == nil || c.Status != metav1.ConditionTrue || !strings.Contains(c.Message, hash) || !strings.Contains(c.Message, "SHA256:") {
 		t.Fatalf("a signed commit: %+v", repo.Status)
 	}
 	if m := repo.Status.SourceVerificationMode; m == nil || *m != sourcev1.ModeGitHEAD || !strings.HasSuffix(repo.Status.Artifact.Revision, hash) {
 		t.Errorf("status is %+v", repo.Status)
 	}
-	if now := g.ready("app"); now.ResourceVersion != repo.ResourceVersion {
+	if now := g.Ready("app"); now.ResourceVersion != repo.ResourceVersion {
 		t.Error("the object was written at rest")
 	}
 
 	g.sign("app", other, "signed by another")
-	if now := g.fails("app", sourcev1.InvalidCommitSignatureReason, "not trusted"); now.Status.Artifact.Revision != repo.Status.Artifact.Revision {
+	if now := g.Fails("app", sourcev1.InvalidCommitSignatureReason, "not trusted"); now.Status.Artifact.Revision != repo.Status.Artifact.Revision {
 		t.Errorf("published is %+v", now.Status.Artifact)
 	}
 	g.keys(other) // another key in the Secret, and no new commit
-	second := g.ready("app")
+	second := g.Ready("app")
 	g.keys(anna)
-	if now := g.fails("app", sourcev1.InvalidCommitSignatureReason, "not trusted"); now.Status.Artifact.Digest != second.Status.Artifact.Digest {
+	if now := g.Fails("app", sourcev1.InvalidCommitSignatureReason, "not trusted"); now.Status.Artifact.Digest != second.Status.Artifact.Digest {
 		t.Errorf("published is %+v", now.Status.Artifact)
 	}
-	g.update("app", func(r *sourcev1.GitRepository) { r.Spec.Verification = nil })
-	if now := g.ready("app"); verified(now) != nil || now.Status.SourceVerificationMode != nil {
+	g.Update("app", func(r *sourcev1.GitRepository) { r.Spec.Verification = nil })
+	if now := g.Ready("app"); verified(now) != nil || now.Status.SourceVerificationMode != nil {
 		t.Errorf("without spec.verify: %+v", now.Status)
 	}
-	g.update("app", verifying(sourcev1.ModeGitHEAD))
-	g.fails("app", sourcev1.InvalidCommitSignatureReason, "not trusted")
+	g.Update("app", verifying(sourcev1.ModeGitHEAD))
+	g.Fails("app", sourcev1.InvalidCommitSignatureReason, "not trusted")
 }
 
 func TestVerifyTag(t *testing.T) {
@@ -138,7 +130,7 @@ func TestVerifyTag(t *testing.T) {
 	g.keys(anna)
 	g.init("app", map[string]string{"a.yaml": "1"})
 	g.create("app", nil) // the mirror has the commit before anybody asks for a tag
-	g.ready("app")
+	g.Ready("app")
 	g.signTag("app", anna, "v1.0.0")
 	follow := func(name, tag string, mode sourcev1.GitVerificationMode) {
 		g.create(name, func(r *sourcev1.GitRepository) {
@@ -147,32 +139,32 @@ func TestVerifyTag(t *testing.T) {
 		})
 	}
 	follow("tag", "v1.0.0", sourcev1.ModeGitTag)
-	repo := g.ready("tag")
+	repo := g.Ready("tag")
 	if m := repo.Status.SourceVerificationMode; m == nil || *m != sourcev1.ModeGitTag || !strings.HasPrefix(repo.Status.Artifact.Revision, "v1.0.0@sha1:") {
 		t.Errorf("status is %+v", repo.Status)
 	}
 	follow("both", "v1.0.0", sourcev1.ModeGitTagAndHEAD)
-	g.fails("both", sourcev1.InvalidCommitSignatureReason, "not signed")
+	g.Fails("both", sourcev1.InvalidCommitSignatureReason, "not signed")
 	g.sign("app", anna, "signed")
 	g.signTag("app", anna, "v2.0.0")
 	follow("both2", "v2.0.0", sourcev1.ModeGitTagAndHEAD)
-	if c := apimeta.FindStatusCondition(g.ready("both2").Status.Conditions, sourcev1.SourceVerifiedCondition); strings.Count(c.Message, "SHA256:") != 2 {
+	if c := apimeta.FindStatusCondition(g.Ready("both2").Status.Conditions, sourcev1.SourceVerifiedCondition); strings.Count(c.Message, "SHA256:") != 2 {
 		t.Errorf("the condition says %q", c.Message)
 	}
 
 	g.signTag("app", other, "v3.0.0")
 	follow("stranger", "v3.0.0", sourcev1.ModeGitTag)
-	g.fails("stranger", sourcev1.InvalidTagSignatureReason, "not trusted")
+	g.Fails("stranger", sourcev1.InvalidTagSignatureReason, "not trusted")
 	if _, err := g.git.Git("app", "update-ref", "refs/tags/v4.0.0", "refs/tags/v1.0.0"); err != nil {
 		t.Fatal(err)
 	}
 	follow("renamed", "v4.0.0", sourcev1.ModeGitTag)
-	g.fails("renamed", sourcev1.InvalidTagSignatureReason, "v1.0.0")
+	g.Fails("renamed", sourcev1.InvalidTagSignatureReason, "v1.0.0")
 	if err := g.git.Tag("app", "light", "refs/heads/main", ""); err != nil {
 		t.Fatal(err)
 	}
 	follow("light", "light", sourcev1.ModeGitTag)
-	g.fails("light", sourcev1.InvalidGitObjectReason, "annotated")
+	g.Fails("light", sourcev1.InvalidGitObjectReason, "annotated")
 }
 
 // Both signatures have to be good: of a tag and its commit, each bad one is refused.
@@ -207,12 +199,12 @@ func TestVerifyTagAndHEAD(t *testing.T) {
 			r.Spec.Reference = &sourcev1.GitRepositoryRef{Tag: "v1.0.0"}
 		})
 		if c.reason == meta.SucceededReason {
-			if m := g.ready(name).Status.SourceVerificationMode; m == nil || *m != sourcev1.ModeGitTagAndHEAD {
+			if m := g.Ready(name).Status.SourceVerificationMode; m == nil || *m != sourcev1.ModeGitTagAndHEAD {
 				t.Errorf("%s: the mode is %v", name, m)
 			}
 			continue
 		}
-		if repo := g.fails(name, c.reason, c.text); repo.Status.Artifact != nil {
+		if repo := g.Fails(name, c.reason, c.text); repo.Status.Artifact != nil {
 			t.Errorf("%s: published is %+v", name, repo.Status.Artifact)
 		}
 	}

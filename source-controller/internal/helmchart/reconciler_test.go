@@ -27,28 +27,28 @@ func TestFromIndex(t *testing.T) {
 	g := newRig(t)
 	g.offer("app@1.0.0", "app@1.1.0", "app@2.0.0-rc.1")
 	g.create("app", "HelmRepository", "web", "app", nil)
-	obj := g.ready("app")
+	obj := g.Ready("app")
 	a := obj.Status.Artifact
-	folder := "helmchart/" + g.ns + "/app/"
+	folder := "helmchart/" + g.NS + "/app/"
 	if a.Revision != "1.1.0" || a.Path != folder+"app-1.1.0.tgz" || obj.Status.URL != "http://source-controller.test/"+folder+"latest.tar.gz" {
 		t.Errorf("got %+v and %q", a, obj.Status.URL)
 	}
-	if data := g.served(folder + "latest.tar.gz"); !bytes.Equal(data, g.archives["app-1.1.0.tgz"]) || !bytes.Equal(data, g.served(a.Path)) {
+	if data := g.Served(folder + "latest.tar.gz"); !bytes.Equal(data, g.archives["app-1.1.0.tgz"]) || !bytes.Equal(data, g.Served(a.Path)) {
 		t.Error("something else is served than the repository has")
 	}
 	c := apimeta.FindStatusCondition(obj.Status.Conditions, meta.ReadyCondition)
 	if c.Reason != "ChartPullSucceeded" || c.Message != "pulled 'app' chart with version '1.1.0'" {
 		t.Errorf("Ready is %+v", c)
 	}
-	if told := g.told(); len(told) != 1 || !strings.HasPrefix(told[0], "Normal ChartPullSucceeded pulled 'app' chart with version '1.1.0'") {
+	if told := g.Told(); len(told) != 1 || !strings.HasPrefix(told[0], "Normal ChartPullSucceeded pulled 'app' chart with version '1.1.0'") {
 		t.Errorf("got the events %q", told)
 	}
 	g.requests()
-	if again := g.ready("app"); again.ResourceVersion != obj.ResourceVersion || len(g.requests()) > 0 || len(g.told()) > 0 {
+	if again := g.Ready("app"); again.ResourceVersion != obj.ResourceVersion || len(g.requests()) > 0 || len(g.Told()) > 0 {
 		t.Error("nothing new costs a request, a write or an event")
 	}
 	g.offer("app@1.0.0", "app@1.1.0", "app@1.2.0")
-	if now := g.ready("app"); now.Status.Artifact.Revision != "1.2.0" || now.Status.ObservedSourceArtifactRevision == obj.Status.ObservedSourceArtifactRevision {
+	if now := g.Ready("app"); now.Status.Artifact.Revision != "1.2.0" || now.Status.ObservedSourceArtifactRevision == obj.Status.ObservedSourceArtifactRevision {
 		t.Errorf("got %+v", now.Status)
 	}
 }
@@ -60,7 +60,7 @@ func TestValues(t *testing.T) {
 	g.create("app", "HelmRepository", "web", "app", func(s *sourcev1.HelmChartSpec) {
 		s.ValuesFiles, s.IgnoreMissingValuesFiles = []string{"values.yaml", "gone.yaml", "prod.yaml"}, true
 	})
-	obj := g.ready("app")
+	obj := g.Ready("app")
 	if obj.Status.Artifact.Revision != "1.0.0+1" || cmp.Diff([]string{"values.yaml", "prod.yaml"}, obj.Status.ObservedValuesFiles) != "" {
 		t.Errorf("got %+v", obj.Status)
 	}
@@ -68,13 +68,13 @@ func TestValues(t *testing.T) {
 	if c.Reason != "ChartPackageSucceeded" || c.Message != "packaged 'app' chart with version '1.0.0+1', with merged values files [values.yaml prod.yaml]" {
 		t.Errorf("Ready is %+v", c)
 	}
-	chart, err := loader.LoadArchive(bytes.NewReader(g.served(obj.Status.Artifact.Path)))
+	chart, err := loader.LoadArchive(bytes.NewReader(g.Served(obj.Status.Artifact.Path)))
 	must(t, err)
 	if diff := cmp.Diff(map[string]any{"a": map[string]any{"b": 1.0, "c": 2.0}}, chart.Values); diff != "" || chart.Metadata.Version != "1.0.0+1" {
 		t.Errorf("version %q, values %s", chart.Metadata.Version, diff)
 	}
 	obj.Spec.IgnoreMissingValuesFiles = false
-	must(t, g.c.Update(t.Context(), obj))
+	must(t, g.C.Update(t.Context(), obj))
 	g.fails("app", "ValuesFilesError", `"gone.yaml"`)
 }
 
@@ -88,11 +88,11 @@ func TestFromRegistry(t *testing.T) {
 		"newest": {"", "1.1.0+build"}, "range": {"~1.0", "1.0.0"}, "exact": {"2.0.0-rc.1", "2.0.0-rc.1"},
 	} {
 		g.create(name, "HelmRepository", "oci", "app", func(s *sourcev1.HelmChartSpec) { s.Version = c.version })
-		obj := g.ready(name)
+		obj := g.Ready(name)
 		if obj.Status.Artifact.Revision != c.want {
 			t.Errorf("%s: got %q, want %q", name, obj.Status.Artifact.Revision, c.want)
 		}
-		if again := g.ready(name); again.ResourceVersion != obj.ResourceVersion {
+		if again := g.Ready(name); again.ResourceVersion != obj.ResourceVersion {
 			t.Errorf("%s: nothing new was written", name)
 		}
 	}
@@ -117,12 +117,12 @@ func TestFromGit(t *testing.T) {
 	repo := g.commit(tree)
 	g.create("app", "GitRepository", "git", "./charts/app", func(s *sourcev1.HelmChartSpec) { s.ValuesFiles = []string{"charts/app/values.yaml", "prod.yaml"} })
 	g.create("each", "GitRepository", "git", "charts/app", func(s *sourcev1.HelmChartSpec) { s.ReconcileStrategy = "Revision" })
-	obj, each := g.ready("app"), g.ready("each")
+	obj, each := g.Ready("app"), g.Ready("each")
 	hash := repo.Status.Artifact.Revision[strings.LastIndex(repo.Status.Artifact.Revision, ":")+1:][:12]
 	if obj.Status.Artifact.Revision != "1.0.0+1" || each.Status.Artifact.Revision != "1.0.0+"+hash {
 		t.Errorf("got %q and %q", obj.Status.Artifact.Revision, each.Status.Artifact.Revision)
 	}
-	chart, err := loader.LoadArchive(bytes.NewReader(g.served(obj.Status.Artifact.Path)))
+	chart, err := loader.LoadArchive(bytes.NewReader(g.Served(obj.Status.Artifact.Path)))
 	must(t, err)
 	got := map[string]string{}
 	for _, d := range chart.Dependencies() {
@@ -136,14 +136,14 @@ func TestFromGit(t *testing.T) {
 			t.Error("what .helmignore names is in the chart")
 		}
 	}
-	if again := g.ready("app"); again.ResourceVersion != obj.ResourceVersion {
+	if again := g.Ready("app"); again.ResourceVersion != obj.ResourceVersion {
 		t.Error("nothing new was written")
 	}
 	g.commit(map[string]string{"other.txt": "x"})
-	if now := g.ready("app"); now.Status.Artifact.Digest != obj.Status.Artifact.Digest || now.Status.ObservedSourceArtifactRevision == obj.Status.ObservedSourceArtifactRevision {
+	if now := g.Ready("app"); now.Status.Artifact.Digest != obj.Status.Artifact.Digest || now.Status.ObservedSourceArtifactRevision == obj.Status.ObservedSourceArtifactRevision {
 		t.Error("a commit without a new version made a new artifact")
 	}
-	if now := g.ready("each"); now.Status.Artifact.Revision == each.Status.Artifact.Revision {
+	if now := g.Ready("each"); now.Status.Artifact.Revision == each.Status.Artifact.Revision {
 		t.Error("a commit made no new artifact with the strategy Revision")
 	}
 }
@@ -201,7 +201,7 @@ func TestFailures(t *testing.T) {
 		"git-out":    {"GitRepository", "git", "out", "", "DependencyBuildError", `"/etc"`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			g.t = t
+			g.T = t
 			g.create(name, c.kind, c.source, c.chart, func(s *sourcev1.HelmChartSpec) { s.Version = c.version })
 			if obj := g.fails(name, c.reason, c.text); obj.Status.Artifact != nil {
 				t.Error("something is published")
@@ -235,7 +235,7 @@ func TestPackageIsDeterministic(t *testing.T) {
 	for i := range 2 {
 		name := fmt.Sprintf("app-%d", i)
 		g.create(name, "GitRepository", "git", "app", nil)
-		digests = append(digests, g.ready(name).Status.Artifact.Digest)
+		digests = append(digests, g.Ready(name).Status.Artifact.Digest)
 	}
 	if digests[0] != digests[1] {
 		t.Errorf("got %q", digests)
@@ -253,8 +253,8 @@ func TestSourceReasons(t *testing.T) {
 	g.fails("nobody", sourcev1.SourceUnavailableReason, "gone")
 
 	old := &sourcev1.HelmChart{Spec: sourcev1.HelmChartSpec{Chart: "app", SourceRef: sourcev1.LocalHelmChartSourceReference{Kind: "OCIRepository", Name: "app"}}}
-	old.Namespace, old.Name = g.ns, "old"
-	_, err := New(Options{Client: g.c, Live: g.c, Store: g.store}).Reconcile(t.Context(), old)
+	old.Namespace, old.Name = g.NS, "old"
+	_, err := New(Options{Client: g.C, Live: g.C, Store: g.Store}).Reconcile(t.Context(), old)
 	if f, ok := errors.AsType[*loop.Failure](err); !ok || f.Reason != sourcev1.UnsupportedSourceKindReason || !f.Final {
 		t.Errorf("got %v", err)
 	}

@@ -18,12 +18,9 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/static"
-	corev1 "k8s.io/api/core/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/tools/record"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/weirhq/weir/api/duration"
@@ -33,7 +30,6 @@ import (
 	"github.com/weirhq/weir/internal/gitrepo"
 	"github.com/weirhq/weir/internal/gitserver"
 	"github.com/weirhq/weir/internal/loop"
-	"github.com/weirhq/weir/internal/process"
 	"github.com/weirhq/weir/internal/registry"
 	"github.com/weirhq/weir/internal/testenv"
 	"github.com/weirhq/weir/source-controller/internal/chartindex"
@@ -48,23 +44,18 @@ func TestMain(m *testing.M) { testenv.Main(m) }
 
 const password = "correct-horse-battery"
 
-// rig is a reconciler on a real API server, with a Helm repository behind a
-// password, a registry and a Git server. Their objects are "web", "oci" and "git".
+var must = sourcetest.Must
+
+// rig reconciles HelmCharts of a Helm repository behind a password, a registry and a Git
+// server. Their objects are "web", "oci" and "git".
 type rig struct {
-	t        *testing.T
-	c        client.Client
-	ns       string
-	storage  string
-	env      *process.Env
-	mirrors  *gitrepo.Pool
-	recorder *record.FakeRecorder
-	store    *artifact.Store
-	chart    reconcile.Reconciler
-	repo     reconcile.Reconciler
-	gitRepo  reconcile.Reconciler
-	web      *httptest.Server
-	oci      *httptest.Server
-	git      *gitserver.Server
+	*sourcetest.Rig[*sourcev1.HelmChart]
+	mirrors *gitrepo.Pool
+	repo    reconcile.Reconciler
+	gitRepo reconcile.Reconciler
+	web     *httptest.Server
+	oci     *httptest.Server
+	git     *gitserver.Server
 
 	mu       sync.Mutex
 	archives map[string][]byte
@@ -73,51 +64,42 @@ type rig struct {
 	hook     http.HandlerFunc // answers in place of the archives, unless it is nil
 }
 
-func must(t testing.TB, err error) {
-	t.Helper()
-	sourcetest.Must(t, err)
-}
-
 func newRig(t *testing.T) *rig {
 	t.Helper()
-	g := &rig{t: t, c: testenv.Client(t, sourcev1.AddToScheme), ns: testenv.Namespace(t), archives: map[string][]byte{}}
+	g := &rig{Rig: sourcetest.NewRig(t, func() *sourcev1.HelmChart { return &sourcev1.HelmChart{} }, password), archives: map[string][]byte{}}
 	g.web = httptest.NewServer(http.HandlerFunc(g.serve))
 	t.Cleanup(g.web.Close)
 	g.oci = httptest.NewServer(sourcetest.Registry())
 	t.Cleanup(g.oci.Close)
-	g.env, g.recorder = sourcetest.Env(g.c)
-	g.storage = t.TempDir()
 	var err error
 	g.git, err = gitserver.Start(gitserver.Options{})
 	must(t, err)
 	t.Cleanup(func() { g.git.Close() })
 	g.restart()
-	must(t, g.c.Create(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: g.ns, Name: "login"}, StringData: map[string]string{"username": "robot", "password": password}}))
-	must(t, g.c.Create(t.Context(), &sourcev1.HelmRepository{ObjectMeta: metav1.ObjectMeta{Namespace: g.ns, Name: "web"}, Spec: sourcev1.HelmRepositorySpec{URL: g.web.URL + "/charts", SecretRef: &meta.LocalObjectReference{Name: "login"}}}))
-	must(t, g.c.Create(t.Context(), &sourcev1.HelmRepository{ObjectMeta: metav1.ObjectMeta{Namespace: g.ns, Name: "oci"}, Spec: sourcev1.HelmRepositorySpec{Type: "oci", URL: "oci://" + g.host() + "/charts"}}))
+	g.Secret("login", "username", "robot", "password", password)
+	must(t, g.C.Create(t.Context(), &sourcev1.HelmRepository{ObjectMeta: g.Meta("web"), Spec: sourcev1.HelmRepositorySpec{URL: g.web.URL + "/charts", SecretRef: &meta.LocalObjectReference{Name: "login"}}}))
+	must(t, g.C.Create(t.Context(), &sourcev1.HelmRepository{ObjectMeta: g.Meta("oci"), Spec: sourcev1.HelmRepositorySpec{Type: "oci", URL: "oci://" + g.host() + "/charts"}}))
 	return g
 }
 
 // restart is a new process over the same storage.
 func (g *rig) restart() {
-	g.t.Helper()
-	var err error
-	g.store, err = artifact.NewStore(artifact.StoreOptions{Dir: g.storage, Host: "source-controller.test"})
-	must(g.t, err)
-	fetcher, err := artifact.NewFetcher(artifact.FetcherOptions{Dir: g.storage + "/.weir/unpacked"})
-	must(g.t, err)
+	g.T.Helper()
+	g.OpenStore()
+	fetcher, err := artifact.NewFetcher(artifact.FetcherOptions{Dir: g.Storage + "/.weir/unpacked"})
+	must(g.T, err)
 	if g.mirrors != nil {
-		must(g.t, g.mirrors.Close())
+		must(g.T, g.mirrors.Close())
 	}
-	g.mirrors, err = gitrepo.NewPool(gitrepo.Options{Dir: g.storage + "/.weir/git", PollShare: -1})
-	must(g.t, err)
+	g.mirrors, err = gitrepo.NewPool(gitrepo.Options{Dir: g.Storage + "/.weir/git", PollShare: -1})
+	must(g.T, err)
 	indexes := chartindex.NewCache(0, 0)
-	g.repo = loop.New[*sourcev1.HelmRepository](g.env, helmrepository.New(helmrepository.Options{Client: g.c, Recorder: g.env.Recorder, Store: g.store, HTTP: &chartrepo.Client{}, Indexes: indexes}))
-	g.gitRepo = loop.New[*sourcev1.GitRepository](g.env, gitrepository.New(gitrepository.Options{
-		Client: g.c, Recorder: g.env.Recorder, Store: g.store, Fetcher: fetcher, Mirrors: g.mirrors, Auth: gitauth.New(gitauth.Options{Secrets: g.c}),
+	g.repo = loop.New[*sourcev1.HelmRepository](g.Env, helmrepository.New(helmrepository.Options{Client: g.C, Recorder: g.Env.Recorder, Store: g.Store, HTTP: &chartrepo.Client{}, Indexes: indexes}))
+	g.gitRepo = loop.New[*sourcev1.GitRepository](g.Env, gitrepository.New(gitrepository.Options{
+		Client: g.C, Recorder: g.Env.Recorder, Store: g.Store, Fetcher: fetcher, Mirrors: g.mirrors, Auth: gitauth.New(gitauth.Options{Secrets: g.C}),
 	}))
-	g.chart = loop.New[*sourcev1.HelmChart](g.env, New(Options{
-		Client: g.c, Live: g.c, Recorder: g.env.Recorder, Store: g.store, Fetcher: fetcher, HTTP: &chartrepo.Client{}, Indexes: indexes,
+	g.Loop = loop.New[*sourcev1.HelmChart](g.Env, New(Options{
+		Client: g.C, Live: g.C, Recorder: g.Env.Recorder, Store: g.Store, Fetcher: fetcher, HTTP: &chartrepo.Client{}, Indexes: indexes,
 		Registry: &registry.Client{}, Public: &signature.Public{URL: "http://127.0.0.1:1"}, RequeueDependency: time.Minute,
 	}))
 }
@@ -177,7 +159,7 @@ func files(name, version string) map[string]string {
 // offer puts charts into the Helm repository, "name@version" each, and has the
 // HelmRepository reconciled. A chart "app@1.0.0!" has a wrong digest in the index.
 func (g *rig) offer(charts ...string) {
-	g.t.Helper()
+	g.T.Helper()
 	index := "apiVersion: v1\nentries:\n"
 	slices.Sort(charts)
 	last := ""
@@ -186,7 +168,7 @@ func (g *rig) offer(charts ...string) {
 		if n != last {
 			index, last = index+"  "+n+":\n", n
 		}
-		data := archive(g.t, n, files(n, version))
+		data := archive(g.T, n, files(n, version))
 		sum := sha256.Sum256(data)
 		if strings.HasSuffix(c, "!") {
 			sum = sha256.Sum256(nil)
@@ -204,96 +186,73 @@ func (g *rig) put(name string, data []byte) {
 }
 
 func (g *rig) publish(index string) {
-	g.t.Helper()
+	g.T.Helper()
 	g.mu.Lock()
 	g.index = index
 	g.mu.Unlock()
-	_, err := g.repo.Reconcile(g.t.Context(), g.key("web"))
-	must(g.t, err)
-	g.told()
+	_, err := g.repo.Reconcile(g.T.Context(), g.request("web"))
+	must(g.T, err)
+	g.Told()
 	g.requests()
 }
 
 // push puts a chart into the registry, and returns its digest.
 func (g *rig) push(repository, tag string, data []byte) name.Digest {
-	g.t.Helper()
+	g.T.Helper()
 	img, err := mutate.AppendLayers(mutate.ConfigMediaType(empty.Image, "application/vnd.cncf.helm.config.v1+json"), static.NewLayer(data, layerType))
-	must(g.t, err)
+	must(g.T, err)
 	ref, err := name.NewTag(g.host() + "/" + repository + ":" + tag)
-	must(g.t, err)
-	must(g.t, remote.Write(ref, img))
+	must(g.T, err)
+	must(g.T, remote.Write(ref, img))
 	sum, err := img.Digest()
-	must(g.t, err)
+	must(g.T, err)
 	return ref.Digest(sum.String())
 }
 
 // commit makes a Git repository of the files, or changes it, and has its artifact
 // published.
 func (g *rig) commit(files map[string]string) *sourcev1.GitRepository {
-	g.t.Helper()
+	g.T.Helper()
 	repo := &sourcev1.GitRepository{}
-	if g.c.Get(g.t.Context(), client.ObjectKey{Namespace: g.ns, Name: "git"}, repo) != nil {
-		must(g.t, g.git.Init("git", files))
-		must(g.t, g.c.Create(g.t.Context(), &sourcev1.GitRepository{ObjectMeta: metav1.ObjectMeta{Namespace: g.ns, Name: "git"}, Spec: sourcev1.GitRepositorySpec{
+	if g.C.Get(g.T.Context(), g.Key("git"), repo) != nil {
+		must(g.T, g.git.Init("git", files))
+		must(g.T, g.C.Create(g.T.Context(), &sourcev1.GitRepository{ObjectMeta: g.Meta("git"), Spec: sourcev1.GitRepositorySpec{
 			URL: g.git.URL("git"), Interval: duration.New(time.Hour), Reference: &sourcev1.GitRepositoryRef{Branch: gitserver.Branch},
 		}}))
 	} else {
 		_, err := g.git.Commit("git", gitserver.Branch, "change", files)
-		must(g.t, err)
+		must(g.T, err)
 	}
-	_, err := g.gitRepo.Reconcile(g.t.Context(), g.key("git"))
-	must(g.t, err)
-	must(g.t, g.c.Get(g.t.Context(), client.ObjectKey{Namespace: g.ns, Name: "git"}, repo))
-	g.told()
+	_, err := g.gitRepo.Reconcile(g.T.Context(), g.request("git"))
+	must(g.T, err)
+	must(g.T, g.C.Get(g.T.Context(), g.Key("git"), repo))
+	g.Told()
 	return repo
 }
 
 func (g *rig) create(name, kind, source, chart string, change func(*sourcev1.HelmChartSpec)) {
-	g.t.Helper()
-	obj := &sourcev1.HelmChart{ObjectMeta: metav1.ObjectMeta{Namespace: g.ns, Name: name}, Spec: sourcev1.HelmChartSpec{
+	g.T.Helper()
+	obj := &sourcev1.HelmChart{ObjectMeta: g.Meta(name), Spec: sourcev1.HelmChartSpec{
 		Chart: chart, Interval: duration.New(time.Hour), SourceRef: sourcev1.LocalHelmChartSourceReference{Kind: kind, Name: source},
 	}}
 	if change != nil {
 		change(&obj.Spec)
 	}
-	must(g.t, g.c.Create(g.t.Context(), obj))
+	must(g.T, g.C.Create(g.T.Context(), obj))
 }
 
-func (g *rig) key(name string) ctrl.Request {
-	return ctrl.Request{NamespacedName: client.ObjectKey{Namespace: g.ns, Name: name}}
-}
+func (g *rig) request(name string) ctrl.Request { return ctrl.Request{NamespacedName: g.Key(name)} }
 
-func (g *rig) reconcile(name string) *sourcev1.HelmChart {
-	g.t.Helper()
-	_, _ = g.chart.Reconcile(g.t.Context(), g.key(name)) // the object says what became of it
-	obj := &sourcev1.HelmChart{}
-	must(g.t, g.c.Get(g.t.Context(), client.ObjectKey{Namespace: g.ns, Name: name}, obj))
-	return obj
-}
-
-func (g *rig) ready(name string) *sourcev1.HelmChart {
-	g.t.Helper()
-	obj := g.reconcile(name)
-	sourcetest.Ready(g.t, obj)
-	return obj
-}
-
+// fails is Reconcile that must end without being ready, for the given reason.
 func (g *rig) fails(name, reason, text string) *sourcev1.HelmChart {
-	g.t.Helper()
-	obj := g.reconcile(name)
+	g.T.Helper()
+	obj := g.Reconcile(name)
 	c := apimeta.FindStatusCondition(obj.Status.Conditions, meta.ReadyCondition)
 	if c == nil || c.Status != metav1.ConditionFalse && c.Status != metav1.ConditionUnknown || c.Reason != reason || !strings.Contains(c.Message, text) {
-		g.t.Fatalf("%s: Ready is %+v, want reason %s and %q", name, c, reason, text)
+		g.T.Fatalf("%s: Ready is %+v, want reason %s and %q", name, c, reason, text)
 	}
 	if strings.Contains(c.Message, password) {
-		g.t.Errorf("the message tells too much: %s", c.Message)
+		g.T.Errorf("the message tells too much: %s", c.Message)
 	}
 	return obj
-}
-
-func (g *rig) told() []string { return sourcetest.Told(g.recorder) }
-
-func (g *rig) served(path string) []byte {
-	g.t.Helper()
-	return sourcetest.Served(g.t, g.store.Handler(), path)
 }

@@ -7,7 +7,6 @@ import (
 
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"k8s.io/client-go/tools/record"
@@ -26,12 +25,12 @@ func TestSourceBringsChartBack(t *testing.T) {
 	t.Parallel()
 	g := newRig(t)
 	g.offer("app@1.0.0")
-	mgr, err := ctrl.NewManager(testenv.Config(t), ctrl.Options{Scheme: g.c.Scheme(), Metrics: server.Options{BindAddress: "0"}, Cache: cache.Options{DefaultNamespaces: map[string]cache.Config{g.ns: {}}}})
+	mgr, err := ctrl.NewManager(testenv.Config(t), ctrl.Options{Scheme: g.C.Scheme(), Metrics: server.Options{BindAddress: "0"}, Cache: cache.Options{DefaultNamespaces: map[string]cache.Config{g.NS: {}}}})
 	must(t, err)
-	recorder := events.New(events.Options{Controller: "source-controller", Scheme: g.c.Scheme(), Kubernetes: record.NewFakeRecorder(100)})
+	recorder := events.New(events.Options{Controller: "source-controller", Scheme: g.C.Scheme(), Kubernetes: record.NewFakeRecorder(100)})
 	env := &process.Env{Name: "source-controller", FieldOwner: "source-controller", Manager: mgr, Recorder: recorder, Concurrent: 1}
 	must(t, New(Options{
-		Client: mgr.GetClient(), Live: g.c, Recorder: recorder, Store: g.store, HTTP: &chartrepo.Client{}, Indexes: chartindex.NewCache(0, 0), RequeueDependency: time.Hour,
+		Client: mgr.GetClient(), Live: g.C, Recorder: recorder, Store: g.Store, HTTP: &chartrepo.Client{}, Indexes: chartindex.NewCache(0, 0), RequeueDependency: time.Hour,
 	}).Setup(t.Context(), env))
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error, 1)
@@ -45,7 +44,7 @@ func TestSourceBringsChartBack(t *testing.T) {
 		t.Helper()
 		obj := &sourcev1.HelmChart{}
 		for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
-			must(t, g.c.Get(t.Context(), client.ObjectKey{Namespace: g.ns, Name: "app"}, obj))
+			must(t, g.C.Get(t.Context(), g.Key("app"), obj))
 			if obj.Status.Artifact != nil && obj.Status.Artifact.Revision == version {
 				return
 			}

@@ -4,9 +4,7 @@ import (
 	"testing"
 
 	"github.com/fluxcd/pkg/apis/meta"
-	corev1 "k8s.io/api/core/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	sourcev1 "github.com/weirhq/weir/api/source/v1"
 	"github.com/weirhq/weir/source-controller/internal/signature/signaturetest"
@@ -18,7 +16,7 @@ func TestVerify(t *testing.T) {
 	g := newRig(t)
 	key, other := signaturetest.NewKey(t), signaturetest.NewKey(t)
 	for name, k := range map[string][]byte{"key": signaturetest.PEM(t, key), "other": signaturetest.PEM(t, other)} {
-		must(t, g.c.Create(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: g.ns, Name: name}, Data: map[string][]byte{"cosign.pub": k}}))
+		g.Secret(name, "cosign.pub", string(k))
 	}
 	digest := g.push("charts/app", "1.0.0", archive(t, "app", files("app", "1.0.0")))
 	signaturetest.PutLayers(t, digest, signaturetest.KeyLayer(t, key, signaturetest.Payload(digest.DigestStr())))
@@ -28,7 +26,7 @@ func TestVerify(t *testing.T) {
 		}
 	}
 	g.create("app", "HelmRepository", "oci", "app", trust("key"))
-	obj := g.ready("app")
+	obj := g.Ready("app")
 	if !apimeta.IsStatusConditionTrue(obj.Status.Conditions, sourcev1.SourceVerifiedCondition) {
 		t.Errorf("got %+v", obj.Status.Conditions)
 	}
@@ -37,7 +35,7 @@ func TestVerify(t *testing.T) {
 		t.Error("what is not trusted is published")
 	}
 	trust("other")(&obj.Spec) // what is published was trusted by another key
-	must(t, g.c.Update(t.Context(), obj))
+	must(t, g.C.Update(t.Context(), obj))
 	g.fails("app", "ChartVerificationError", "")
 	g.fails("app", "ChartVerificationError", "")
 	g.create("web", "HelmRepository", "web", "app", trust("key"))

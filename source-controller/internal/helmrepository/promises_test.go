@@ -14,32 +14,25 @@ import (
 
 // TestPromises holds the kind to what all kinds promise.
 func TestPromises(t *testing.T) {
-	for name, promise := range sourcetest.Promises {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			g := newRig(t)
-			g.create("app", nil)
-			healthy := g.index
-			promise(sourcetest.Promise{
-				T: t, C: g.c, Resource: "helmrepositories", Storage: g.storage,
-				Reconcile: func() sourcetest.Source { return g.reconcile("app") },
-				Change: func(n int) {
-					healthy = index(fmt.Sprintf("1.0.%d", n+1))
-					g.set(healthy, nil)
-				},
-				Break: func(broken bool) {
-					g.set(healthy, nil)
-					if broken {
-						g.set(healthy, http.NotFound)
-					}
-				},
-				Asked:   func() int { return len(g.requests()) },
-				Told:    g.told,
-				Restart: func() { g.restart(0) },
-				Files:   func() http.Handler { return g.store.Handler() },
-			})
-		})
-	}
+	sourcetest.Hold(t, func(t *testing.T) sourcetest.Promise {
+		g := newRig(t)
+		g.create("app", nil)
+		healthy := g.index
+		p := g.Promise("app", "helmrepositories")
+		p.Restart = func() { g.restart(0) }
+		p.Change = func(n int) {
+			healthy = index(fmt.Sprintf("1.0.%d", n+1))
+			g.set(healthy, nil)
+		}
+		p.Break = func(broken bool) {
+			g.set(healthy, nil)
+			if broken {
+				g.set(healthy, http.NotFound)
+			}
+		}
+		p.Asked = func() int { return len(g.requests()) }
+		return p
+	})
 }
 
 // TestHostileServer asserts that no answer does harm.
@@ -63,20 +56,20 @@ func TestHostileServer(t *testing.T) {
 	soon := duration.New(100 * time.Millisecond)
 	for name, a := range attacks {
 		t.Run(name, func(t *testing.T) {
-			g.t = t
+			g.T = t
 			g.set(healthy, a.HandlerFunc)
 			g.create(name, func(s *sourcev1.HelmRepositorySpec) {
 				if a.Slow {
 					s.Timeout = &soon
 				}
 			})
-			sourcetest.Attacked(t, g.reconcile(name), a, g.storage, sourcev1.IndexationFailedReason)
+			sourcetest.Attacked(t, g.Reconcile(name), a, g.Storage, sourcev1.IndexationFailedReason)
 		})
 	}
-	g.t = t
+	g.T = t
 	g.set(healthy, nil)
 	g.create("after", nil)
-	g.ready("after")
+	g.Ready("after")
 }
 
 // aliases are levels of lists, each of which stands for nine of the one before.

@@ -3,7 +3,6 @@ package helmrepository
 import (
 	"fmt"
 	"io"
-	"log"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -13,14 +12,9 @@ import (
 	"github.com/fluxcd/pkg/apis/meta"
 	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/tools/record"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	sourcev1 "github.com/weirhq/weir/api/source/v1"
-	"github.com/weirhq/weir/internal/artifact"
-	"github.com/weirhq/weir/internal/process"
 	"github.com/weirhq/weir/internal/testenv"
 	"github.com/weirhq/weir/source-controller/internal/chartindex"
 	"github.com/weirhq/weir/source-controller/internal/chartrepo"
@@ -31,18 +25,12 @@ func TestMain(m *testing.M) { testenv.Main(m) }
 
 const password = "correct-horse-battery"
 
-// rig is a reconciler on a real API server, a store of its own and a Helm
-// repository behind TLS and a password.
+var must = sourcetest.Must
+
+// rig reconciles HelmRepositories of one that is behind TLS and a password.
 type rig struct {
-	t        *testing.T
-	c        client.Client
-	ns       string
-	storage  string
-	env      *process.Env
-	recorder *record.FakeRecorder
-	store    *artifact.Store
-	door     *door
-	front    *httptest.Server
+	*sourcetest.Rig[*sourcev1.HelmRepository]
+	front *httptest.Server
 
 	mu    sync.Mutex
 	index string // what the repository serves
@@ -52,21 +40,12 @@ type rig struct {
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
-	g := &rig{t: t, c: testenv.Client(t, sourcev1.AddToScheme), ns: testenv.Namespace(t), storage: t.TempDir(), index: index("1.0.0")}
-	g.front = httptest.NewUnstartedServer(http.HandlerFunc(g.answer))
-	g.front.Config.ErrorLog = log.New(io.Discard, "", 0)
-	g.front.StartTLS()
-	t.Cleanup(g.front.Close)
-	g.env, g.recorder = sourcetest.Env(g.c)
+	g := &rig{Rig: sourcetest.NewRig(t, func() *sourcev1.HelmRepository { return &sourcev1.HelmRepository{} }, password), index: index("1.0.0")}
+	g.front = sourcetest.TLS(t, http.HandlerFunc(g.answer))
 	g.restart(0)
-	g.secret("login", map[string]string{"username": "robot", "password": password})
-	g.secret("ca", map[string]string{"ca.crt": g.ca()})
+	g.Secret("login", "username", "robot", "password", password)
+	g.Secret("ca", "ca.crt", sourcetest.Authority(g.front))
 	return g
-}
-
-func must(t testing.TB, err error) {
-	t.Helper()
-	sourcetest.Must(t, err)
 }
 
 func index(versions ...string) string {
@@ -79,11 +58,9 @@ func index(versions ...string) string {
 
 // restart is a new process over the same storage.
 func (g *rig) restart(maxIndex int64) {
-	g.t.Helper()
-	var err error
-	g.store, err = artifact.NewStore(artifact.StoreOptions{Dir: g.storage, Host: "source-controller.test"})
-	must(g.t, err)
-	g.door = New(Options{Client: g.c, Recorder: g.env.Recorder, Store: g.store, HTTP: &chartrepo.Client{}, Indexes: chartindex.NewCache(0, 0), MaxIndex: maxIndex}).entry(g.env)
+	g.T.Helper()
+	g.OpenStore()
+	g.Loop = New(Options{Client: g.C, Recorder: g.Env.Recorder, Store: g.Store, HTTP: &chartrepo.Client{}, Indexes: chartindex.NewCache(0, 0), MaxIndex: maxIndex}).entry(g.Env)
 }
 
 func (g *rig) answer(w http.ResponseWriter, r *http.Request) {
@@ -129,59 +106,21 @@ func (g *rig) requests() []string {
 	return out
 }
 
-func (g *rig) ca() string { return sourcetest.Authority(g.front) }
-
-func (g *rig) secret(name string, data map[string]string) {
-	g.t.Helper()
-	sourcetest.Secret(g.t, g.c, g.ns, name, data)
-}
-
 func (g *rig) create(name string, change func(*sourcev1.HelmRepositorySpec)) {
-	g.t.Helper()
-	repo := &sourcev1.HelmRepository{ObjectMeta: metav1.ObjectMeta{Namespace: g.ns, Name: name}, Spec: sourcev1.HelmRepositorySpec{
+	g.T.Helper()
+	repo := &sourcev1.HelmRepository{ObjectMeta: g.Meta(name), Spec: sourcev1.HelmRepositorySpec{
 		URL: g.front.URL + "/charts", SecretRef: &meta.LocalObjectReference{Name: "login"}, CertSecretRef: &meta.LocalObjectReference{Name: "ca"},
 	}}
 	if change != nil {
 		change(&repo.Spec)
 	}
-	must(g.t, g.c.Create(g.t.Context(), repo))
+	must(g.T, g.C.Create(g.T.Context(), repo))
 }
 
-func (g *rig) get(name string) *sourcev1.HelmRepository {
-	g.t.Helper()
-	repo := &sourcev1.HelmRepository{}
-	must(g.t, g.c.Get(g.t.Context(), client.ObjectKey{Namespace: g.ns, Name: name}, repo))
-	return repo
-}
-
-func (g *rig) reconcile(name string) *sourcev1.HelmRepository {
-	g.t.Helper()
-	_, _ = g.door.Reconcile(g.t.Context(), ctrl.Request{NamespacedName: client.ObjectKey{Namespace: g.ns, Name: name}}) // the object says what became of it
-	return g.get(name)
-}
-
-func (g *rig) ready(name string) *sourcev1.HelmRepository {
-	g.t.Helper()
-	repo := g.reconcile(name)
-	sourcetest.Ready(g.t, repo)
-	return repo
-}
-
-func (g *rig) fails(name, reason, text string, stalls bool) *sourcev1.HelmRepository {
-	g.t.Helper()
-	repo := g.reconcile(name)
-	sourcetest.Failed(g.t, repo, reason, []string{text}, password, g.storage)
-	if sourcetest.Stalled(repo) != stalls {
-		g.t.Errorf("stalled is %t", !stalls)
-	}
-	return repo
-}
-
-func (g *rig) told() []string { return sourcetest.Told(g.recorder) }
-
+// served downloads a path of the file server.
 func (g *rig) served(path string) string {
-	g.t.Helper()
-	return string(sourcetest.Served(g.t, g.store.Handler(), path))
+	g.T.Helper()
+	return string(g.Served(path))
 }
 
 func TestPublish(t *testing.T) {
@@ -191,9 +130,9 @@ func TestPublish(t *testing.T) {
 	for _, phase := range []string{"fetch", "pack"} {
 		phases[phase] = testenv.Metric(t, "weir_phase_duration_seconds", "kind", "HelmRepository", "phase", phase)
 	}
-	repo := g.ready("app")
+	repo := g.Ready("app")
 	sum := digest.FromString(g.index)
-	folder := "helmrepository/" + g.ns + "/app/"
+	folder := "helmrepository/" + g.NS + "/app/"
 	a := repo.Status.Artifact
 	if a.Revision != sum.String() || a.Digest != sum.String() || a.Path != folder+"index-"+sum.Encoded()+".yaml" {
 		t.Errorf("got the artifact %+v", a)
@@ -205,7 +144,7 @@ func TestPublish(t *testing.T) {
 		t.Errorf("status.url is %q", repo.Status.URL)
 	}
 	want := fmt.Sprintf("Normal NewArtifact stored fetched index of size %dB from '%s/charts'", len(g.index), g.front.URL)
-	if told := g.told(); len(told) != 1 || !strings.HasPrefix(told[0], want) {
+	if told := g.Told(); len(told) != 1 || !strings.HasPrefix(told[0], want) {
 		t.Errorf("got the events %q", told)
 	}
 	for _, phase := range []string{"fetch", "pack"} {
@@ -216,27 +155,27 @@ func TestPublish(t *testing.T) {
 	g.requests()
 
 	// Nothing new: one conditional request and no write.
-	again := g.ready("app")
+	again := g.Ready("app")
 	if diff := cmp.Diff([]string{"GET /charts/index.yaml", "304"}, g.requests()); diff != "" {
 		t.Error(diff)
 	}
-	if again.ResourceVersion != repo.ResourceVersion || len(g.told()) > 0 {
+	if again.ResourceVersion != repo.ResourceVersion || len(g.Told()) > 0 {
 		t.Error("nothing new was news")
 	}
 	g.restart(0)
-	if again = g.ready("app"); again.ResourceVersion != repo.ResourceVersion {
+	if again = g.Ready("app"); again.ResourceVersion != repo.ResourceVersion {
 		t.Error("a new process wrote status")
 	}
 
 	g.set(index("1.0.0", "1.1.0"), nil)
-	if now := g.ready("app"); now.Status.Artifact.Revision == a.Revision || g.served(folder+"index.yaml") != index("1.0.0", "1.1.0") {
+	if now := g.Ready("app"); now.Status.Artifact.Revision == a.Revision || g.served(folder+"index.yaml") != index("1.0.0", "1.1.0") {
 		t.Error("the new index is not published")
 	}
-	must(t, g.c.Delete(t.Context(), repo))
-	_, err := g.door.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKeyFromObject(repo)})
+	must(t, g.C.Delete(t.Context(), repo))
+	_, err := g.Loop.Reconcile(t.Context(), ctrl.Request{NamespacedName: g.Key("app")})
 	must(t, err)
 	w := httptest.NewRecorder()
-	g.store.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/"+a.Path, nil))
+	g.Store.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/"+a.Path, nil))
 	if w.Code != http.StatusNotFound {
 		t.Error("a deleted repository is still served")
 	}
@@ -245,8 +184,8 @@ func TestPublish(t *testing.T) {
 func TestFailures(t *testing.T) {
 	t.Parallel()
 	g := newRig(t)
-	g.secret("wrong", map[string]string{"username": "robot", "password": "wrong-password"})
-	g.secret("half", map[string]string{"username": "robot"})
+	g.Secret("wrong", "username", "robot", "password", "wrong-password")
+	g.Secret("half", "username", "robot")
 	ref := func(name string) *meta.LocalObjectReference { return &meta.LocalObjectReference{Name: name} }
 	for name, c := range map[string]struct {
 		change       func(*sourcev1.HelmRepositorySpec)
@@ -276,11 +215,13 @@ func TestFailures(t *testing.T) {
 		}, reason: "IndexationFailed", text: "away from TLS"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			g.t = t
+			g.T = t
 			g.restart(1 << 20)
 			g.set("", c.serve)
 			g.create(name, c.change)
-			g.fails(name, c.reason, c.text, c.stalls)
+			if repo := g.Fails(name, c.reason, c.text); sourcetest.Stalled(repo) != c.stalls {
+				t.Errorf("stalled is %t", !c.stalls)
+			}
 		})
 	}
 }
@@ -308,12 +249,12 @@ func TestRedirect(t *testing.T) {
 	defer other.Close()
 	g.set("", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, other.URL, http.StatusFound) })
 	g.create("app", nil)
-	g.ready("app")
+	g.Ready("app")
 	if got := <-authorized; got != "" {
 		t.Error("the other host got the credentials")
 	}
 	g.create("all", func(s *sourcev1.HelmRepositorySpec) { s.PassCredentials = true })
-	g.ready("all")
+	g.Ready("all")
 	if got := <-authorized; got == "" {
 		t.Error("passCredentials has no effect")
 	}
@@ -327,7 +268,7 @@ func TestFieldsOfTheOtherType(t *testing.T) {
 	g := newRig(t)
 	for _, provider := range []string{"aws", "azure", "gcp", "generic"} {
 		g.create(provider, func(s *sourcev1.HelmRepositorySpec) { s.Insecure, s.Provider = true, provider })
-		g.ready(provider)
+		g.Ready(provider)
 		for _, seen := range g.requests() {
 			if seen != "GET /charts/index.yaml" {
 				t.Errorf("%s: it was asked %q", provider, seen)
@@ -335,7 +276,7 @@ func TestFieldsOfTheOtherType(t *testing.T) {
 		}
 	}
 	g.create("no-ca", func(s *sourcev1.HelmRepositorySpec) { s.Insecure, s.CertSecretRef = true, nil })
-	g.fails("no-ca", sourcev1.IndexationFailedReason, "certificate", false)
+	g.Fails("no-ca", sourcev1.IndexationFailedReason, "certificate")
 }
 
 // TestStatic asserts that a repository that becomes one of the type oci is left
@@ -344,18 +285,18 @@ func TestStatic(t *testing.T) {
 	t.Parallel()
 	g := newRig(t)
 	g.create("app", nil)
-	repo := g.ready("app")
-	g.told()
+	repo := g.Ready("app")
+	g.Told()
 	repo.Spec.Type, repo.Spec.URL = sourcev1.HelmRepositoryTypeOCI, "oci://host/charts"
-	must(t, g.c.Update(t.Context(), repo))
-	now := g.reconcile("app")
+	must(t, g.C.Update(t.Context(), repo))
+	now := g.Reconcile("app")
 	if len(now.Finalizers) > 0 || now.Status.Artifact != nil || len(now.Status.Conditions) > 0 || now.Status.URL != "" {
 		t.Errorf("it is not clean: %v %+v", now.Finalizers, now.Status)
 	}
-	if told := g.told(); len(told) != 1 || !strings.Contains(told[0], "Migration") {
+	if told := g.Told(); len(told) != 1 || !strings.Contains(told[0], "Migration") {
 		t.Errorf("got the events %q", told)
 	}
-	if again := g.reconcile("app"); again.ResourceVersion != now.ResourceVersion {
+	if again := g.Reconcile("app"); again.ResourceVersion != now.ResourceVersion {
 		t.Error("it was written again")
 	}
 }

@@ -28,7 +28,7 @@ func TestManyPolls(t *testing.T) {
 		var done sync.WaitGroup
 		for i := range objects {
 			done.Go(func() {
-				_, _ = g.door.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKey{Namespace: g.ns, Name: fmt.Sprintf("app-%d", i)}})
+				_, _ = g.Loop.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKey{Namespace: g.NS, Name: fmt.Sprintf("app-%d", i)}})
 			})
 		}
 		done.Wait()
@@ -47,7 +47,7 @@ func TestManyPolls(t *testing.T) {
 	})
 	all()
 	for i := range objects {
-		if repo := g.get(fmt.Sprintf("app-%d", i)); repo.Status.Artifact == nil {
+		if repo := g.Get(fmt.Sprintf("app-%d", i)); repo.Status.Artifact == nil {
 			t.Fatalf("app-%d is not published: %+v", i, repo.Status.Conditions)
 		}
 	}
@@ -57,7 +57,7 @@ func TestManyPolls(t *testing.T) {
 	waiting.Add(objects)
 	writes := func() (n int) {
 		for _, e := range testenv.Audit(t) {
-			if e.Namespace == g.ns && e.Resource == "helmrepositories" && e.Verb != "get" && e.Verb != "list" && e.Verb != "watch" {
+			if e.Namespace == g.NS && e.Resource == "helmrepositories" && e.Verb != "get" && e.Verb != "list" && e.Verb != "watch" {
 				n++
 			}
 		}

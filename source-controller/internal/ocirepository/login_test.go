@@ -8,6 +8,7 @@ import (
 
 	sourcev1 "github.com/weirhq/weir/api/source/v1"
 	"github.com/weirhq/weir/internal/cloudlogin/cloudtest"
+	"github.com/weirhq/weir/source-controller/internal/sourcetest"
 )
 
 // TestProvider logs in with the identity of the machine, as its metadata server
@@ -24,13 +25,13 @@ func TestProvider(t *testing.T) {
 		}
 		g.handler.ServeHTTP(w, r)
 	}}}
-	g.secret("proxy", "address", internet.Start(t).String())
-	g.secret("google", "ca.crt", cloudtest.Authority())
+	g.Secret("proxy", "address", internet.Start(t).String())
+	g.Secret("google", "ca.crt", string(cloudtest.Authority()))
 	g.create("app", func(s *sourcev1.OCIRepositorySpec) {
 		s.URL, s.Provider = "oci://eu.gcr.io/project/app", "gcp"
 		s.SecretRef, s.CertSecretRef, s.ProxySecretRef = nil, secretRef("google"), secretRef("proxy")
 	})
-	if repo := g.ready("app"); g.content(repo.Status.Artifact)["a"] != "a" {
+	if repo := g.Ready("app"); g.Content(repo.Status.Artifact)["a"] != "a" {
 		t.Errorf("got %+v", repo.Status.Artifact)
 	}
 }
@@ -62,13 +63,13 @@ func TestProviderFailures(t *testing.T) {
 				s.URL, s.SecretRef, s.CertSecretRef = "oci://"+g.host()+"/app", nil, nil
 				c.change(s)
 			})
-			if repo := g.fails(name, c.reason, c.text); stalled(repo) != c.stalls {
-				t.Errorf("stalled is %t, want %t", stalled(repo), c.stalls)
+			if repo := g.Fails(name, c.reason, c.text); sourcetest.Stalled(repo) != c.stalls {
+				t.Errorf("stalled is %t, want %t", sourcetest.Stalled(repo), c.stalls)
 			}
 		})
 	}
 	// A Secret comes first, whatever the provider.
 	g.files("app", "latest", map[string]string{"a": "a"})
 	g.create("secret", func(s *sourcev1.OCIRepositorySpec) { s.URL, s.Provider = "oci://"+g.host()+"/app", "aws" })
-	g.ready("secret")
+	g.Ready("secret")
 }

@@ -14,29 +14,22 @@ import (
 
 // TestPromises holds the kind to what all kinds promise.
 func TestPromises(t *testing.T) {
-	for name, promise := range sourcetest.Promises {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			g := newRig(t)
-			g.files("app", "latest", map[string]string{"a": "a"})
-			g.create("app", nil)
-			promise(sourcetest.Promise{
-				T: t, C: g.c, Resource: "ocirepositories", Storage: g.storage,
-				Reconcile: func() sourcetest.Source { return g.reconcile("app") },
-				Change:    func(n int) { g.files("app", "latest", map[string]string{"a": fmt.Sprint(n)}) },
-				Break: func(broken bool) {
-					g.through(nil)
-					if broken {
-						g.through(func(http.Handler) http.Handler { return http.NotFoundHandler() })
-					}
-				},
-				Asked:   func() int { return len(g.requests()) },
-				Told:    g.told,
-				Restart: g.restart,
-				Files:   func() http.Handler { return g.o.Store.Handler() },
-			})
-		})
-	}
+	sourcetest.Hold(t, func(t *testing.T) sourcetest.Promise {
+		g := newRig(t)
+		g.files("app", "latest", map[string]string{"a": "a"})
+		g.create("app", nil)
+		p := g.Promise("app", "ocirepositories")
+		p.Restart = g.restart
+		p.Change = func(n int) { g.files("app", "latest", map[string]string{"a": fmt.Sprint(n)}) }
+		p.Break = func(broken bool) {
+			g.through(nil)
+			if broken {
+				g.through(func(http.Handler) http.Handler { return http.NotFoundHandler() })
+			}
+		}
+		p.Asked = func() int { return len(g.requests()) }
+		return p
+	})
 }
 
 // TestHostileServer asserts that no answer, to whichever request, does harm.
@@ -52,7 +45,7 @@ func TestHostileServer(t *testing.T) {
 		}
 		for attack, a := range attacks {
 			t.Run(what+"/"+attack, func(t *testing.T) {
-				g.t = t
+				g.T = t
 				g.through(func(next http.Handler) http.Handler {
 					return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 						if strings.Contains(r.URL.Path, part) {
@@ -69,14 +62,14 @@ func TestHostileServer(t *testing.T) {
 						s.Timeout = &soon
 					}
 				})
-				sourcetest.Attacked(t, g.reconcile(name), a, g.storage, sourcev1.OCIPullFailedReason, sourcev1.ReadOperationFailedReason, sourcev1.OCILayerOperationFailedReason)
+				sourcetest.Attacked(t, g.Reconcile(name), a, g.Storage, sourcev1.OCIPullFailedReason, sourcev1.ReadOperationFailedReason, sourcev1.OCILayerOperationFailedReason)
 			})
 		}
 	}
-	g.t = t
+	g.T = t
 	g.through(nil)
 	g.create("after", func(s *sourcev1.OCIRepositorySpec) {
 		s.URL, s.Reference = "oci://"+g.host()+"/app", &sourcev1.OCIRepositoryRef{SemVer: "1.x"}
 	})
-	g.ready("after")
+	g.Ready("after")
 }

@@ -22,13 +22,13 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/weirhq/weir/api/duration"
 	sourcev1 "github.com/weirhq/weir/api/source/v1"
 	"github.com/weirhq/weir/internal/artifact"
 	"github.com/weirhq/weir/internal/proxytest"
 	"github.com/weirhq/weir/internal/testenv"
+	"github.com/weirhq/weir/source-controller/internal/sourcetest"
 )
 
 func TestPublish(t *testing.T) {
@@ -41,10 +41,10 @@ func TestPublish(t *testing.T) {
 	for _, phase := range []string{"poll", "fetch", "pack"} {
 		phases[phase] = testenv.Metric(t, "weir_phase_duration_seconds", "kind", "OCIRepository", "phase", phase)
 	}
-	repo := g.ready("app")
+	repo := g.Ready("app")
 
 	a := repo.Status.Artifact
-	folder := "ocirepository/" + g.ns + "/app/"
+	folder := "ocirepository/" + g.NS + "/app/"
 	if a.Revision != "latest@"+sum || a.Path != folder+sum+".tar.gz" || a.URL != "http://source-controller.test/"+a.Path {
 		t.Errorf("got the artifact %+v", a)
 	}
@@ -54,14 +54,14 @@ func TestPublish(t *testing.T) {
 	if a.Metadata["org.opencontainers.image.revision"] != "main@sha1:1234" || len(a.Metadata) != 2 {
 		t.Errorf("got the metadata %v", a.Metadata)
 	}
-	if diff := cmp.Diff(map[string]string{"deploy/a.yaml": "a: 1\n"}, g.content(a)); diff != "" {
+	if diff := cmp.Diff(map[string]string{"deploy/a.yaml": "a: 1\n"}, g.Content(a)); diff != "" {
 		t.Error(diff)
 	}
-	data := g.served(a.Path)
+	data := g.Served(a.Path)
 	if digest.FromBytes(data).String() != a.Digest || *a.Size != int64(len(data)) {
 		t.Errorf("status says %s and %d bytes of other bytes", a.Digest, *a.Size)
 	}
-	if !bytes.Equal(data, g.served(folder+"latest.tar.gz")) {
+	if !bytes.Equal(data, g.Served(folder+"latest.tar.gz")) {
 		t.Error("latest.tar.gz is something else")
 	}
 	message := "stored artifact for digest 'latest@" + sum + "'"
@@ -71,7 +71,7 @@ func TestPublish(t *testing.T) {
 		}
 	}
 	want := fmt.Sprintf("Normal NewArtifact stored artifact with revision 'latest@%s' from 'oci://%s/org/app', origin source 'https://git.test/app', origin revision 'main@sha1:1234'", sum, g.host())
-	if told := g.told(); len(told) != 1 || !strings.HasPrefix(told[0], want) ||
+	if told := g.Told(); len(told) != 1 || !strings.HasPrefix(told[0], want) ||
 		!strings.Contains(told[0], "source.toolkit.fluxcd.io/originRevision:main@sha1:1234") || !strings.Contains(told[0], "source.toolkit.fluxcd.io/digest:"+a.Digest) {
 		t.Errorf("got the events %q", told)
 	}
@@ -99,17 +99,17 @@ func TestNothingNew(t *testing.T) {
 			g.create(name, func(s *sourcev1.OCIRepositorySpec) {
 				s.URL, s.Reference = "oci://"+g.host()+"/app", &c.ref
 			})
-			before := g.ready(name)
-			g.told()
+			before := g.Ready(name)
+			g.Told()
 			g.requests()
-			after := g.ready(name)
+			after := g.Ready(name)
 			if diff := cmp.Diff(c.want, g.requests()); diff != "" {
 				t.Error(diff)
 			}
 			if before.ResourceVersion != after.ResourceVersion {
 				t.Error("status was written")
 			}
-			if told := g.told(); len(told) > 0 {
+			if told := g.Told(); len(told) > 0 {
 				t.Errorf("got the events %q", told)
 			}
 		})
@@ -136,11 +136,11 @@ func TestReference(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			g.create(name, func(s *sourcev1.OCIRepositorySpec) { s.URL, s.Reference = "oci://"+g.host()+"/app", c.ref })
-			repo := g.ready(name)
+			repo := g.Ready(name)
 			if repo.Status.Artifact.Revision != c.want {
 				t.Errorf("got %q, want %q", repo.Status.Artifact.Revision, c.want)
 			}
-			tag := g.content(repo.Status.Artifact)["tag"]
+			tag := g.Content(repo.Status.Artifact)["tag"]
 			if !strings.HasSuffix(c.want, sums[tag]) {
 				t.Errorf("the content is that of %q", tag)
 			}
@@ -177,8 +177,8 @@ func TestReferenceFailures(t *testing.T) {
 				}
 				s.Reference = &sourcev1.OCIRepositoryRef{Digest: c.digest, SemVer: c.semver, SemverFilter: c.filter, Tag: c.tag}
 			})
-			if repo := g.fails(name, c.reason, c.text); stalled(repo) != c.stalls {
-				t.Errorf("stalled is %t, want %t", stalled(repo), c.stalls)
+			if repo := g.Fails(name, c.reason, c.text); sourcetest.Stalled(repo) != c.stalls {
+				t.Errorf("stalled is %t, want %t", sourcetest.Stalled(repo), c.stalls)
 			}
 		})
 	}
@@ -200,20 +200,20 @@ func TestWhatWasResolvedIsPulled(t *testing.T) {
 		})
 	})
 	g.create("app", nil)
-	repo := g.ready("app")
+	repo := g.Ready("app")
 	if !moved.Load() {
 		t.Fatal("the tag did not move")
 	}
-	if repo.Status.Artifact.Revision != "latest@"+first || g.content(repo.Status.Artifact)["a"] != "first" {
-		t.Errorf("got %s with %v", repo.Status.Artifact.Revision, g.content(repo.Status.Artifact))
+	if repo.Status.Artifact.Revision != "latest@"+first || g.Content(repo.Status.Artifact)["a"] != "first" {
+		t.Errorf("got %s with %v", repo.Status.Artifact.Revision, g.Content(repo.Status.Artifact))
 	}
 	for _, asked := range g.requests() {
 		if strings.HasPrefix(asked, "GET /v2/app/manifests/") && !strings.HasSuffix(asked, first) {
 			t.Errorf("a manifest was read by something else than the digest: %s", asked)
 		}
 	}
-	repo = g.ready("app")
-	if g.content(repo.Status.Artifact)["a"] != "second" {
+	repo = g.Ready("app")
+	if g.Content(repo.Status.Artifact)["a"] != "second" {
 		t.Error("the move was not seen afterwards")
 	}
 }
@@ -224,7 +224,7 @@ func TestLayerSelector(t *testing.T) {
 	first, second := tarball(t, map[string]string{"a.yaml": "first", "b.png": "x"}), tarball(t, map[string]string{"a.yaml": "second"})
 	g.push("app", "latest", image(t, nil, layer(first, contentType), layer(second, otherType)))
 	g.create("app", nil)
-	if got := g.content(g.ready("app").Status.Artifact); got["a.yaml"] != "first" {
+	if got := g.Content(g.Ready("app").Status.Artifact); got["a.yaml"] != "first" {
 		t.Errorf("got %v", got)
 	}
 	for name, c := range map[string]struct {
@@ -239,30 +239,30 @@ func TestLayerSelector(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			g.update("app", func(s *sourcev1.OCIRepositorySpec) { s.LayerSelector = c.selector })
-			repo := g.ready("app")
+			repo := g.Ready("app")
 			if diff := cmp.Diff(c.selector, repo.Status.ObservedLayerSelector); diff != "" {
 				t.Error(diff)
 			}
 			if !strings.HasSuffix(repo.Status.Artifact.Path, ".tar.gz") {
 				t.Errorf("the path is %q", repo.Status.Artifact.Path)
 			}
-			if c.bytes != nil && !bytes.Equal(c.bytes, g.served(repo.Status.Artifact.Path)) {
+			if c.bytes != nil && !bytes.Equal(c.bytes, g.Served(repo.Status.Artifact.Path)) {
 				t.Error("the copy has other bytes")
 			}
-			if c.text != "" && g.content(repo.Status.Artifact)["a.yaml"] != c.text {
-				t.Errorf("got %v", g.content(repo.Status.Artifact))
+			if c.text != "" && g.Content(repo.Status.Artifact)["a.yaml"] != c.text {
+				t.Errorf("got %v", g.Content(repo.Status.Artifact))
 			}
 		})
 	}
 	g.update("app", func(s *sourcev1.OCIRepositorySpec) {
 		s.LayerSelector = &sourcev1.OCILayerSelector{MediaType: "missing"}
 	})
-	if repo := g.fails("app", sourcev1.OCILayerOperationFailedReason, `"missing"`); repo.Status.Artifact == nil {
+	if repo := g.Fails("app", sourcev1.OCILayerOperationFailedReason, `"missing"`); repo.Status.Artifact == nil {
 		t.Error("the old artifact is gone")
 	}
 	g.push("nothing", "latest", image(t, nil))
 	g.create("nothing", nil)
-	g.fails("nothing", sourcev1.OCILayerOperationFailedReason, "none")
+	g.Fails("nothing", sourcev1.OCILayerOperationFailedReason, "none")
 }
 
 func TestIgnore(t *testing.T) {
@@ -273,17 +273,17 @@ func TestIgnore(t *testing.T) {
 	g.create("app", nil)
 	keys := func(repo *sourcev1.OCIRepository) map[string]bool {
 		out := map[string]bool{}
-		for name := range g.content(repo.Status.Artifact) {
+		for name := range g.Content(repo.Status.Artifact) {
 			out[name] = true
 		}
 		return out
 	}
-	if diff := cmp.Diff(map[string]bool{"a.yaml": true, "b.txt": true, "sub/.sourceignore": true, "sub/e.yaml": true}, keys(g.ready("app"))); diff != "" {
+	if diff := cmp.Diff(map[string]bool{"a.yaml": true, "b.txt": true, "sub/.sourceignore": true, "sub/e.yaml": true}, keys(g.Ready("app"))); diff != "" {
 		t.Error(diff)
 	}
 	patterns := "/*\n!/b.txt\n!*.png\n"
 	g.update("app", func(s *sourcev1.OCIRepositorySpec) { s.Ignore = &patterns })
-	repo := g.ready("app")
+	repo := g.Ready("app")
 	if diff := cmp.Diff(map[string]bool{"b.txt": true, "c.png": true}, keys(repo)); diff != "" {
 		t.Error(diff)
 	}
@@ -291,7 +291,7 @@ func TestIgnore(t *testing.T) {
 		t.Errorf("observedIgnore is %q", *repo.Status.ObservedIgnore)
 	}
 	g.update("app", func(s *sourcev1.OCIRepositorySpec) { s.LayerSelector = &sourcev1.OCILayerSelector{Operation: "copy"} })
-	if got := keys(g.ready("app")); len(got) != len(all) {
+	if got := keys(g.Ready("app")); len(got) != len(all) {
 		t.Errorf("a copy has %v", got)
 	}
 }
@@ -314,7 +314,7 @@ func TestEqualFilesEqualDigests(t *testing.T) {
 	two := g.push("two", "latest", image(t, nil, layer(write([]string{"./d", "./a", "./b/c"}, 0o600), contentType)))
 	g.create("one", nil)
 	g.create("two", nil)
-	a, b := g.ready("one").Status.Artifact, g.ready("two").Status.Artifact
+	a, b := g.Ready("one").Status.Artifact, g.Ready("two").Status.Artifact
 	if one == two || a.Digest != b.Digest {
 		t.Errorf("%s and %s gave %s and %s", one, two, a.Digest, b.Digest)
 	}
@@ -324,13 +324,13 @@ func TestAccess(t *testing.T) {
 	t.Parallel()
 	g := newRig(t)
 	g.files("app", "latest", map[string]string{"a": "a"})
-	g.secret("wrong", corev1.DockerConfigJsonKey, g.login("hunter2-hunter2"))
-	g.secret("elsewhere", corev1.DockerConfigJsonKey, `{"auths":{"ghcr.io":{"username":"robot","password":"`+password+`"}}}`)
-	g.secret("no-key", "password", password)
-	g.secret("broken", corev1.DockerConfigJsonKey, password)
-	g.secret("no-pem", "ca.crt", "certificate")
-	must(t, g.c.Create(t.Context(), &corev1.ServiceAccount{
-		ObjectMeta: metav1.ObjectMeta{Namespace: g.ns, Name: "puller"}, ImagePullSecrets: []corev1.LocalObjectReference{{Name: "elsewhere"}, {Name: "login"}},
+	g.Secret("wrong", corev1.DockerConfigJsonKey, g.login("hunter2-hunter2"))
+	g.Secret("elsewhere", corev1.DockerConfigJsonKey, `{"auths":{"ghcr.io":{"username":"robot","password":"`+password+`"}}}`)
+	g.Secret("no-key", "password", password)
+	g.Secret("broken", corev1.DockerConfigJsonKey, password)
+	g.Secret("no-pem", "ca.crt", "certificate")
+	must(t, g.C.Create(t.Context(), &corev1.ServiceAccount{
+		ObjectMeta: g.Meta("puller"), ImagePullSecrets: []corev1.LocalObjectReference{{Name: "elsewhere"}, {Name: "login"}},
 	}))
 	ref := func(name string) *meta.LocalObjectReference { return &meta.LocalObjectReference{Name: name} }
 	for name, c := range map[string]struct {
@@ -357,15 +357,15 @@ func TestAccess(t *testing.T) {
 				c.change(s)
 			})
 			if c.reason == "" {
-				g.ready(name)
+				g.Ready(name)
 				return
 			}
-			if repo := g.fails(name, c.reason, c.texts...); stalled(repo) {
+			if repo := g.Fails(name, c.reason, c.texts...); sourcetest.Stalled(repo) {
 				t.Error("it waits for an edit, and a new Secret would do")
 			}
 		})
 	}
-	for _, e := range g.told() {
+	for _, e := range g.Told() {
 		if strings.Contains(e, password) || strings.Contains(e, "hunter2") {
 			t.Errorf("an event tells a password: %s", e)
 		}
@@ -381,17 +381,17 @@ func TestProxyAndInsecure(t *testing.T) {
 	back, err := url.Parse(g.back.URL)
 	must(t, err)
 	proxy := proxytest.Start(t, proxytest.Options{Username: "me", Password: "proxy-password", Forward: httputil.NewSingleHostReverseProxy(back)})
-	g.secret("proxy", "address", proxy.URL, "username", "me", "password", "proxy-password")
+	g.Secret("proxy", "address", proxy.URL, "username", "me", "password", "proxy-password")
 	g.create("app", func(s *sourcev1.OCIRepositorySpec) {
 		s.URL, s.SecretRef, s.CertSecretRef = "oci://registry.test/app", nil, nil
 		s.ProxySecretRef = &meta.LocalObjectReference{Name: "proxy"}
 	})
-	g.fails("app", sourcev1.OCIPullFailedReason)
+	g.Fails("app", sourcev1.OCIPullFailedReason)
 	if hosts := proxy.Hosts(); len(hosts) > 0 {
 		t.Errorf("%q were asked in plain text", hosts)
 	}
 	g.update("app", func(s *sourcev1.OCIRepositorySpec) { s.Insecure = true })
-	g.ready("app")
+	g.Ready("app")
 	if !slices.Contains(proxy.Hosts(), "registry.test") {
 		t.Errorf("the proxy led to %q", proxy.Hosts())
 	}
@@ -427,7 +427,7 @@ func TestHostileLayers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g.push(name, "latest", image(t, nil, layer(c.layer, contentType)))
 			g.create(name, nil)
-			if repo := g.fails(name, sourcev1.OCILayerOperationFailedReason, c.text); repo.Status.Artifact != nil {
+			if repo := g.Fails(name, sourcev1.OCILayerOperationFailedReason, c.text); repo.Status.Artifact != nil {
 				t.Errorf("something was published: %+v", repo.Status.Artifact)
 			}
 		})
@@ -438,10 +438,10 @@ func TestHostileLayers(t *testing.T) {
 		must(t, tw.WriteHeader(&tar.Header{Typeflag: tar.TypeSymlink, Name: "a/in", Linkname: "ok"}))
 	}), contentType)))
 	g.create("links", nil)
-	if diff := cmp.Diff(map[string]string{"a/ok": ""}, g.content(g.ready("links").Status.Artifact)); diff != "" {
+	if diff := cmp.Diff(map[string]string{"a/ok": ""}, g.Content(g.Ready("links").Status.Artifact)); diff != "" {
 		t.Error(diff)
 	}
-	if left, err := os.ReadDir(g.storage + "/.weir/unpacked"); err != nil || len(left) > 0 {
+	if left, err := os.ReadDir(g.Storage + "/.weir/unpacked"); err != nil || len(left) > 0 {
 		t.Errorf("files are left: %v, %v", left, err)
 	}
 }
@@ -475,11 +475,11 @@ func TestHostileRegistry(t *testing.T) {
 				})
 			})
 			g.create(name, func(s *sourcev1.OCIRepositorySpec) { s.URL = "oci://" + g.host() + "/app" })
-			if repo := g.fails(name, sourcev1.OCIPullFailedReason); repo.Status.Artifact != nil {
+			if repo := g.Fails(name, sourcev1.OCIPullFailedReason); repo.Status.Artifact != nil {
 				t.Errorf("something was published: %+v", repo.Status.Artifact)
 			}
 			g.through(nil)
-			g.ready(name)
+			g.Ready(name)
 		})
 	}
 }
@@ -492,7 +492,7 @@ func TestLayerOfAnother(t *testing.T) {
 	secret := layer(tarball(t, map[string]string{"a": "secret"}), contentType)
 	g.push("theirs", "latest", image(t, nil, secret))
 	g.create("theirs", nil)
-	g.ready("theirs")
+	g.Ready("theirs")
 	g.push("mine", "latest", image(t, nil, secret))
 	g.through(func(h http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -504,7 +504,7 @@ func TestLayerOfAnother(t *testing.T) {
 		})
 	})
 	g.create("mine", nil)
-	if repo := g.fails("mine", sourcev1.OCIPullFailedReason, "not found"); repo.Status.Artifact != nil {
+	if repo := g.Fails("mine", sourcev1.OCIPullFailedReason, "not found"); repo.Status.Artifact != nil {
 		t.Error("a layer that cannot be read was published")
 	}
 }
@@ -520,12 +520,12 @@ func TestBusy(t *testing.T) {
 			w.WriteHeader(http.StatusTooManyRequests)
 		})
 	})
-	result, err := g.r.Reconcile(t.Context(), g.key("app"))
+	result, err := g.Loop.Reconcile(t.Context(), g.request("app"))
 	if err != nil || result.RequeueAfter < 80*time.Second || result.RequeueAfter > 90*time.Second {
 		t.Errorf("comes back after %s, %v; the registry asked for 90 s", result.RequeueAfter, err)
 	}
 	g.requests()
-	g.fails("app", sourcev1.OCIPullFailedReason, "too many requests")
+	g.Fails("app", sourcev1.OCIPullFailedReason, "too many requests")
 	if asked := g.requests(); len(asked) > 0 {
 		t.Errorf("a busy registry was asked %q", asked)
 	}
@@ -549,10 +549,10 @@ func TestTimeout(t *testing.T) {
 		d := duration.New(200 * time.Millisecond)
 		s.Timeout = &d
 	})
-	g.fails("app", sourcev1.OCIPullFailedReason, "spec.timeout of 200ms")
+	g.Fails("app", sourcev1.OCIPullFailedReason, "spec.timeout of 200ms")
 	g.through(nil)
 	g.update("app", func(s *sourcev1.OCIRepositorySpec) { s.Timeout = nil }) // the rest may take as long as it takes
-	g.ready("app")
+	g.Ready("app")
 }
 
 // TestShutdown asserts that a process which ends writes no failure.
@@ -560,8 +560,8 @@ func TestShutdown(t *testing.T) {
 	t.Parallel()
 	g := newRig(t)
 	g.create("app", nil)
-	g.reconcile("app") // claims the finalizer
-	before := g.get("app")
+	g.Reconcile("app") // claims the finalizer
+	before := g.Get("app")
 	ctx, cancel := context.WithCancel(t.Context())
 	g.through(func(http.Handler) http.Handler {
 		return http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
@@ -569,10 +569,10 @@ func TestShutdown(t *testing.T) {
 			<-r.Context().Done()
 		})
 	})
-	if _, err := g.r.Reconcile(ctx, g.key("app")); err == nil {
+	if _, err := g.Loop.Reconcile(ctx, g.request("app")); err == nil {
 		t.Error("a cancelled reconciliation succeeded")
 	}
-	if g.get("app").ResourceVersion != before.ResourceVersion {
+	if g.Get("app").ResourceVersion != before.ResourceVersion {
 		t.Error("status was written on the way out")
 	}
 }
@@ -582,15 +582,15 @@ func TestSuspend(t *testing.T) {
 	g := newRig(t)
 	g.files("app", "latest", map[string]string{"a": "1"})
 	g.create("app", nil)
-	a := g.ready("app").Status.Artifact
+	a := g.Ready("app").Status.Artifact
 	g.files("app", "latest", map[string]string{"a": "2"})
 	g.update("app", func(s *sourcev1.OCIRepositorySpec) { s.Suspend = true })
 	g.requests()
-	if repo := g.reconcile("app"); repo.Status.Artifact.Digest != a.Digest || len(g.requests()) > 0 {
+	if repo := g.Reconcile("app"); repo.Status.Artifact.Digest != a.Digest || len(g.requests()) > 0 {
 		t.Error("a suspended object was worked on")
 	}
 	g.update("app", func(s *sourcev1.OCIRepositorySpec) { s.Suspend = false })
-	if repo := g.ready("app"); repo.Status.Artifact.Digest == a.Digest {
+	if repo := g.Ready("app"); repo.Status.Artifact.Digest == a.Digest {
 		t.Error("resuming did nothing")
 	}
 }
@@ -601,37 +601,37 @@ func TestWipedStorage(t *testing.T) {
 	t.Parallel()
 	for name, harm := range map[string]func(t *testing.T, g *rig, a *meta.Artifact){
 		"wiped and restarted": func(t *testing.T, g *rig, _ *meta.Artifact) {
-			entries, err := os.ReadDir(g.storage)
+			entries, err := os.ReadDir(g.Storage)
 			must(t, err)
 			for _, e := range entries {
-				must(t, os.RemoveAll(g.storage+"/"+e.Name()))
+				must(t, os.RemoveAll(g.Storage+"/"+e.Name()))
 			}
 			g.restart()
 		},
 		"wiped while running": func(t *testing.T, g *rig, _ *meta.Artifact) {
-			must(t, os.RemoveAll(g.storage+"/ocirepository"))
-			must(t, os.RemoveAll(g.storage+"/.weir"))
+			must(t, os.RemoveAll(g.Storage+"/ocirepository"))
+			must(t, os.RemoveAll(g.Storage+"/.weir"))
 		},
 		"damaged": func(t *testing.T, g *rig, a *meta.Artifact) {
-			must(t, os.WriteFile(g.storage+"/"+a.Path, []byte("damage"), 0o600))
+			must(t, os.WriteFile(g.Storage+"/"+a.Path, []byte("damage"), 0o600))
 		},
 		"alias removed": func(t *testing.T, g *rig, a *meta.Artifact) {
-			must(t, os.Remove(g.storage+"/ocirepository/"+g.ns+"/app/latest.tar.gz"))
+			must(t, os.Remove(g.Storage+"/ocirepository/"+g.NS+"/app/latest.tar.gz"))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := newRig(t)
 			g.files("app", "latest", map[string]string{"a": "a"})
 			g.create("app", nil)
-			before := g.ready("app").Status.Artifact
-			g.told()
+			before := g.Ready("app").Status.Artifact
+			g.Told()
 			harm(t, g, before)
-			repo := g.ready("app")
-			if repo.Status.Artifact.Digest != before.Digest || g.content(repo.Status.Artifact)["a"] != "a" {
+			repo := g.Ready("app")
+			if repo.Status.Artifact.Digest != before.Digest || g.Content(repo.Status.Artifact)["a"] != "a" {
 				t.Errorf("got %+v", repo.Status.Artifact)
 			}
-			g.served("ocirepository/" + g.ns + "/app/latest.tar.gz")
-			told := slices.DeleteFunc(g.told(), func(e string) bool {
+			g.Served("ocirepository/" + g.NS + "/app/latest.tar.gz")
+			told := slices.DeleteFunc(g.Told(), func(e string) bool {
 				return name == "damaged" && strings.HasPrefix(e, "Warning "+sourcev1.ArtifactVerificationFailedReason+" ")
 			})
 			if len(told) > 0 {
@@ -647,11 +647,11 @@ func TestWipedAndUnreachable(t *testing.T) {
 	g := newRig(t)
 	g.files("app", "latest", map[string]string{"a": "a"})
 	g.create("app", nil)
-	g.ready("app")
-	must(t, os.RemoveAll(g.storage+"/ocirepository"))
-	must(t, os.RemoveAll(g.storage+"/.weir"))
+	g.Ready("app")
+	must(t, os.RemoveAll(g.Storage+"/ocirepository"))
+	must(t, os.RemoveAll(g.Storage+"/.weir"))
 	g.through(func(http.Handler) http.Handler { return http.NotFoundHandler() })
-	repo := g.fails("app", sourcev1.OCIPullFailedReason)
+	repo := g.Fails("app", sourcev1.OCIPullFailedReason)
 	if repo.Status.Artifact != nil || repo.Status.URL != "" || apimeta.FindStatusCondition(repo.Status.Conditions, sourcev1.ArtifactInStorageCondition) != nil {
 		t.Errorf("status names what is gone: %+v", repo.Status)
 	}
@@ -662,15 +662,15 @@ func TestDelete(t *testing.T) {
 	g := newRig(t)
 	g.files("app", "latest", map[string]string{"a": "a"})
 	g.create("app", nil)
-	repo := g.ready("app")
-	must(t, g.c.Delete(t.Context(), repo))
-	if _, err := g.r.Reconcile(t.Context(), g.key("app")); err != nil {
+	repo := g.Ready("app")
+	must(t, g.C.Delete(t.Context(), repo))
+	if _, err := g.Loop.Reconcile(t.Context(), g.request("app")); err != nil {
 		t.Fatal(err)
 	}
-	if err := g.c.Get(t.Context(), g.key("app").NamespacedName, repo); !apierrors.IsNotFound(err) {
+	if err := g.C.Get(t.Context(), g.request("app").NamespacedName, repo); !apierrors.IsNotFound(err) {
 		t.Errorf("the object is still there: %v", err)
 	}
-	if _, err := os.Stat(g.storage + "/ocirepository/" + g.ns + "/app"); !os.IsNotExist(err) {
+	if _, err := os.Stat(g.Storage + "/ocirepository/" + g.NS + "/app"); !os.IsNotExist(err) {
 		t.Errorf("the artifacts are still there: %v", err)
 	}
 }
@@ -683,14 +683,14 @@ func TestOldArtifacts(t *testing.T) {
 	var last string
 	for i := range 4 {
 		g.files("app", "latest", map[string]string{"a": fmt.Sprint(i)})
-		a := g.ready("app").Status.Artifact
-		g.served(a.Path)
+		a := g.Ready("app").Status.Artifact
+		g.Served(a.Path)
 		if last != "" {
-			g.served(last) // a consumer may still be reading it
+			g.Served(last) // a consumer may still be reading it
 		}
 		last = a.Path
 	}
-	entries, err := os.ReadDir(g.storage + "/ocirepository/" + g.ns + "/app")
+	entries, err := os.ReadDir(g.Storage + "/ocirepository/" + g.NS + "/app")
 	must(t, err)
 	if len(entries) != 3 { // two artifacts and their alias
 		t.Errorf("got %d files, want 3", len(entries))
@@ -702,8 +702,8 @@ func TestIndex(t *testing.T) {
 	g := newRig(t)
 	sum := g.pushIndex("app", "latest", image(t, nil, layer(tarball(t, map[string]string{"a": "arm"}), contentType)), image(t, nil, layer(tarball(t, map[string]string{"a": "amd"}), contentType)))
 	g.create("app", nil)
-	a := g.ready("app").Status.Artifact
-	if a.Revision != "latest@"+sum || g.content(a)["a"] != "amd" {
-		t.Errorf("got %s with %v", a.Revision, g.content(a))
+	a := g.Ready("app").Status.Artifact
+	if a.Revision != "latest@"+sum || g.Content(a)["a"] != "amd" {
+		t.Errorf("got %s with %v", a.Revision, g.Content(a))
 	}
 }

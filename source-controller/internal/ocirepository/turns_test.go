@@ -39,11 +39,11 @@ func TestManyLooksFewPulls(t *testing.T) {
 	}
 	var done sync.WaitGroup
 	for i := range objects {
-		done.Go(func() { _, _ = g.r.Reconcile(t.Context(), g.key(fmt.Sprintf("app-%d", i))) })
+		done.Go(func() { _, _ = g.Loop.Reconcile(t.Context(), g.request(fmt.Sprintf("app-%d", i))) })
 	}
 	done.Wait()
 	for i := range objects {
-		if repo := g.get(fmt.Sprintf("app-%d", i)); repo.Status.Artifact == nil {
+		if repo := g.Get(fmt.Sprintf("app-%d", i)); repo.Status.Artifact == nil {
 			t.Errorf("app-%d is not published: %+v", i, repo.Status.Conditions)
 		}
 	}

@@ -13,13 +13,14 @@ import (
 
 	sourcev1 "github.com/weirhq/weir/api/source/v1"
 	st "github.com/weirhq/weir/source-controller/internal/signature/signaturetest"
+	"github.com/weirhq/weir/source-controller/internal/sourcetest"
 )
 
 // artifact is where the tests sign: the registry without password.
 func (g *rig) artifact(repository, digest string) name.Digest {
-	g.t.Helper()
+	g.T.Helper()
 	d, err := name.NewDigest(strings.TrimPrefix(g.back.URL, "http://") + "/" + repository + "@" + digest)
-	must(g.t, err)
+	must(g.T, err)
 	return d
 }
 
@@ -27,13 +28,13 @@ func secretRef(name string) *meta.LocalObjectReference { return &meta.LocalObjec
 
 // condition holds SourceVerified of an object.
 func (g *rig) condition(repo *sourcev1.OCIRepository, status metav1.ConditionStatus, text string) {
-	g.t.Helper()
+	g.T.Helper()
 	c := apimeta.FindStatusCondition(repo.Status.Conditions, sourcev1.SourceVerifiedCondition)
 	switch {
 	case status == "" && c != nil:
-		g.t.Errorf("SourceVerified is %+v, want none", c)
+		g.T.Errorf("SourceVerified is %+v, want none", c)
 	case status != "" && (c == nil || c.Status != status || c.ObservedGeneration != repo.Generation || !strings.Contains(c.Message, text)):
-		g.t.Errorf("SourceVerified is %+v, want %s with %q", c, status, text)
+		g.T.Errorf("SourceVerified is %+v, want %s with %q", c, status, text)
 	}
 }
 
@@ -41,7 +42,7 @@ func TestVerify(t *testing.T) {
 	t.Parallel()
 	g := newRig(t)
 	key := st.NewKey(t)
-	g.secret("keys", "cosign.pub", st.PEM(t, key))
+	g.Secret("keys", "cosign.pub", string(st.PEM(t, key)))
 	sign := func(digest string) {
 		st.PutLayers(t, g.artifact("app", digest), st.KeyLayer(t, key, st.Payload(digest)))
 	}
@@ -49,34 +50,34 @@ func TestVerify(t *testing.T) {
 	g.create("app", func(s *sourcev1.OCIRepositorySpec) {
 		s.Verify = &sourcev1.OCIRepositoryVerification{Provider: "cosign", SecretRef: secretRef("keys")}
 	})
-	repo := g.fails("app", sourcev1.VerificationError, "no signature", first)
+	repo := g.Fails("app", sourcev1.VerificationError, "no signature", first)
 	g.condition(repo, metav1.ConditionFalse, "no signature")
 	if repo.Status.Artifact != nil {
 		t.Fatal("an artifact without a signature was published")
 	}
 
 	sign(first)
-	repo = g.ready("app")
+	repo = g.Ready("app")
 	g.condition(repo, metav1.ConditionTrue, "verified signature of revision latest@"+first)
 	g.requests()
-	g.ready("app")
+	g.Ready("app")
 	if diff := cmp.Diff([]string{"HEAD /v2/app/manifests/latest"}, g.requests()); diff != "" {
 		t.Errorf("a verified revision costs more than a look: %s", diff)
 	}
 
 	second := g.files("app", "latest", map[string]string{"a": "second"})
-	repo = g.fails("app", sourcev1.VerificationError, second)
-	if repo.Status.Artifact == nil || g.content(repo.Status.Artifact)["a"] != "first" {
+	repo = g.Fails("app", sourcev1.VerificationError, second)
+	if repo.Status.Artifact == nil || g.Content(repo.Status.Artifact)["a"] != "first" {
 		t.Error("the verified artifact was withdrawn or replaced")
 	}
 	sign(second)
-	if repo = g.ready("app"); g.content(repo.Status.Artifact)["a"] != "second" {
+	if repo = g.Ready("app"); g.Content(repo.Status.Artifact)["a"] != "second" {
 		t.Error("the signed artifact was not published")
 	}
 	g.condition(repo, metav1.ConditionTrue, second)
 
 	g.update("app", func(s *sourcev1.OCIRepositorySpec) { s.Verify = nil })
-	g.condition(g.ready("app"), "", "")
+	g.condition(g.Ready("app"), "", "")
 }
 
 // TestVerifyWhatIsThere asserts that a revision which was published before
@@ -86,64 +87,64 @@ func TestVerifyWhatIsThere(t *testing.T) {
 	t.Parallel()
 	g := newRig(t)
 	key := st.NewKey(t)
-	g.secret("keys", "cosign.pub", st.PEM(t, key))
+	g.Secret("keys", "cosign.pub", string(st.PEM(t, key)))
 	old := image(t, nil, layer(tarball(t, map[string]string{"a": "unsigned"}), contentType))
 	g.push("app", "latest", old)
 	g.create("app", nil)
-	g.ready("app")
+	g.Ready("app")
 	g.update("app", func(s *sourcev1.OCIRepositorySpec) {
 		s.Verify = &sourcev1.OCIRepositoryVerification{Provider: "cosign", SecretRef: secretRef("keys")}
 	})
-	g.fails("app", sourcev1.VerificationError, "no signature")
+	g.Fails("app", sourcev1.VerificationError, "no signature")
 
 	signed := g.push("app", "latest", image(t, nil, layer([]byte("no archive"), contentType)))
 	st.PutBundle(t, g.artifact("app", signed), st.KeyBundle(t, key, st.Statement(signed, st.SignPredicate)))
-	g.condition(g.fails("app", sourcev1.OCILayerOperationFailedReason), metav1.ConditionTrue, signed)
+	g.condition(g.Fails("app", sourcev1.OCILayerOperationFailedReason), metav1.ConditionTrue, signed)
 
 	g.push("app", "latest", old)
-	g.condition(g.fails("app", sourcev1.VerificationError, "no signature"), metav1.ConditionFalse, "")
+	g.condition(g.Fails("app", sourcev1.VerificationError, "no signature"), metav1.ConditionFalse, "")
 }
 
 func TestVerifyKeyless(t *testing.T) {
 	t.Parallel()
 	g := newRig(t)
 	sigstore := st.NewSigstore(t)
-	g.secret("root", "trusted_root.json", sigstore.TrustedRoot(t, st.Root{}))
+	g.Secret("root", "trusted_root.json", string(sigstore.TrustedRoot(t, st.Root{})))
 	sum := g.files("app", "latest", map[string]string{"a": "a"})
 	st.PutBundle(t, g.artifact("app", sum), sigstore.Bundle(t, "ci@example.com", "https://issuer.test", st.Statement(sum, st.SignPredicate)))
 	g.create("app", func(s *sourcev1.OCIRepositorySpec) {
 		s.Verify = &sourcev1.OCIRepositoryVerification{Provider: "cosign", TrustedRootSecretRef: secretRef("root"),
 			MatchOIDCIdentity: []sourcev1.OIDCIdentityMatch{{Issuer: "^https://issuer.test$", Subject: "^else@"}}}
 	})
-	g.fails("app", sourcev1.VerificationError, "identity")
+	g.Fails("app", sourcev1.VerificationError, "identity")
 	g.update("app", func(s *sourcev1.OCIRepositorySpec) { s.Verify.MatchOIDCIdentity[0].Subject = "^ci@example.com$" })
-	g.condition(g.ready("app"), metav1.ConditionTrue, sum)
+	g.condition(g.Ready("app"), metav1.ConditionTrue, sum)
 }
 
 func TestVerifyNotation(t *testing.T) {
 	t.Parallel()
 	g := newRig(t)
 	notary := st.NewNotary()
-	g.secret("policy", "trustpolicy.json", st.Policy("strict", "*"), "root.crt", notary.Root())
-	g.secret("skip", "trustpolicy.json", st.Policy("skip", "*"), "root.crt", notary.Root())
+	g.Secret("policy", "trustpolicy.json", string(st.Policy("strict", "*")), "root.crt", string(notary.Root()))
+	g.Secret("skip", "trustpolicy.json", string(st.Policy("skip", "*")), "root.crt", string(notary.Root()))
 	sum := g.files("app", "latest", map[string]string{"a": "a"})
 	g.create("app", func(s *sourcev1.OCIRepositorySpec) {
 		s.Verify = &sourcev1.OCIRepositoryVerification{Provider: "notation", SecretRef: secretRef("policy")}
 	})
-	g.fails("app", sourcev1.VerificationError, "no signature")
+	g.Fails("app", sourcev1.VerificationError, "no signature")
 	g.update("app", func(s *sourcev1.OCIRepositorySpec) { s.Verify.SecretRef = secretRef("skip") })
-	g.condition(g.ready("app"), "", "")
+	g.condition(g.Ready("app"), "", "")
 	notary.Sign(t, g.artifact("app", sum), st.JWS, 0)
 	g.update("app", func(s *sourcev1.OCIRepositorySpec) { s.Verify.SecretRef = secretRef("policy") })
-	g.condition(g.ready("app"), metav1.ConditionTrue, sum)
+	g.condition(g.Ready("app"), metav1.ConditionTrue, sum)
 }
 
 func TestVerifySpec(t *testing.T) {
 	t.Parallel()
 	g := newRig(t)
 	g.files("app", "latest", map[string]string{"a": "a"})
-	g.secret("empty")
-	g.secret("keys", "cosign.pub", st.PEM(t, st.NewKey(t)))
+	g.Secret("empty")
+	g.Secret("keys", "cosign.pub", string(st.PEM(t, st.NewKey(t))))
 	identity := []sourcev1.OIDCIdentityMatch{{Issuer: "a", Subject: "b"}}
 	for name, c := range map[string]struct {
 		verify sourcev1.OCIRepositoryVerification
@@ -164,12 +165,12 @@ func TestVerifySpec(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			g.create(name, func(s *sourcev1.OCIRepositorySpec) { s.URL, s.Verify = "oci://"+g.host()+"/app", &c.verify })
-			repo := g.fails(name, sourcev1.VerificationError, c.text)
-			if stalled(repo) != c.stalls || repo.Status.Artifact != nil {
-				t.Errorf("stalled is %t, want %t; artifact %v", stalled(repo), c.stalls, repo.Status.Artifact)
+			repo := g.Fails(name, sourcev1.VerificationError, c.text)
+			if sourcetest.Stalled(repo) != c.stalls || repo.Status.Artifact != nil {
+				t.Errorf("stalled is %t, want %t; artifact %v", sourcetest.Stalled(repo), c.stalls, repo.Status.Artifact)
 			}
 			g.condition(repo, metav1.ConditionFalse, c.text)
-			must(t, g.c.Delete(t.Context(), repo, client.GracePeriodSeconds(0)))
+			must(t, g.C.Delete(t.Context(), repo, client.GracePeriodSeconds(0)))
 		})
 	}
 }

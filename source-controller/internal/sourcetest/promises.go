@@ -40,9 +40,17 @@ type Promise struct {
 	Files     func() http.Handler
 }
 
-// Promises are what is asserted of a Promise, by name.
-var Promises = map[string]func(Promise){
-	"writes": Promise.CountWrites, "tampering": Promise.TellTampering, "suspended": Promise.LoseWhileSuspended,
+// Hold asserts what all kinds promise, of one object each that prepare makes.
+func Hold(t *testing.T, prepare func(t *testing.T) Promise) {
+	t.Helper()
+	for name, promise := range map[string]func(Promise){
+		"writes": Promise.countWrites, "tampering": Promise.tellTampering, "suspended": Promise.loseWhileSuspended,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			promise(prepare(t))
+		})
+	}
 }
 
 // told returns the events since the last call, but for those of old artifacts that
@@ -68,9 +76,9 @@ func (p Promise) costs(what, namespace string, want ...string) {
 	}
 }
 
-// CountWrites asserts that there is one write of the status for each change, also for
+// countWrites asserts that there is one write of the status for each change, also for
 // one to the worse, and none when there was nothing new.
-func (p Promise) CountWrites() {
+func (p Promise) countWrites() {
 	p.T.Helper()
 	namespace := p.Reconcile().GetNamespace() // claims, and publishes
 	p.ready()
@@ -114,10 +122,10 @@ func (p Promise) patch(json string) {
 	Must(p.T, p.C.Patch(p.T.Context(), p.Reconcile(), client.RawPatch(types.MergePatchType, []byte(json))))
 }
 
-// TellTampering asserts that an artifact which somebody changed is not served, is made
+// tellTampering asserts that an artifact which somebody changed is not served, is made
 // again with the same bytes, and that people are told; and that a lost one is put back
 // silently.
-func (p Promise) TellTampering() {
+func (p Promise) tellTampering() {
 	p.T.Helper()
 	want := p.ready().GetArtifact()
 	p.told()
@@ -140,10 +148,10 @@ func (p Promise) TellTampering() {
 	}
 }
 
-// LoseWhileSuspended asserts what a suspended object says whose artifact is lost with
+// loseWhileSuspended asserts what a suspended object says whose artifact is lost with
 // the volume: the truth, once, without looking for anything new; and that it recovers
 // when the volume is back, and when it is resumed.
-func (p Promise) LoseWhileSuspended() {
+func (p Promise) loseWhileSuspended() {
 	p.T.Helper()
 	want := p.ready().GetArtifact()
 	p.patch(`{"spec":{"suspend":true}}`)

@@ -25,7 +25,6 @@ import (
 	"github.com/fluxcd/pkg/apis/meta"
 	"github.com/go-logr/logr/funcr"
 	ggcr "github.com/google/go-containerregistry/pkg/registry"
-	corev1 "k8s.io/api/core/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/record"
@@ -186,10 +185,15 @@ func Authority(s *httptest.Server) string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}))
 }
 
-// Secret makes a Secret.
-func Secret(t testing.TB, c client.Client, namespace, name string, data map[string]string) {
+// TLS serves h over TLS for the time of the test. Handshakes that clients break off are
+// not logged.
+func TLS(t testing.TB, h http.Handler) *httptest.Server {
 	t.Helper()
-	Must(t, c.Create(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, StringData: data}))
+	s := httptest.NewUnstartedServer(h)
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	return s
 }
 
 // Registry is a registry without authentication.
