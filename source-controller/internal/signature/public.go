@@ -1,14 +1,17 @@
 package signature
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"sync"
 	"time"
 
 	"github.com/sigstore/sigstore-go/pkg/root"
 	"github.com/sigstore/sigstore-go/pkg/tuf"
+	"github.com/theupdateframework/go-tuf/v2/metadata/fetcher"
 )
 
 // publicAge is how long the trusted root of the public instance is used before it
@@ -17,6 +20,9 @@ const publicAge = 24 * time.Hour
 
 // retryAge is that of one that could not be read again.
 const retryAge = 10 * time.Minute
+
+// publicTimeout bounds each of the few requests for it, unless Public.timeout does.
+const publicTimeout = 20 * time.Second
 
 // Public is the trusted root of the public Sigstore instance. It is read through
 // its TUF repository, whose first root is part of this program, when it is first
@@ -30,10 +36,12 @@ type Public struct {
 	read    time.Time
 	busy    chan struct{} // closed when the reading under way is over
 	err     error
+
+	timeout time.Duration // 0 means publicTimeout
 }
 
-// Get returns the trusted root. One that cannot be read again stays in use. The
-// error wraps ErrTrust.
+// Get returns the trusted root. One that cannot be read again, or not before ctx ends,
+// stays in use. The error wraps ErrTrust.
 func (p *Public) Get(ctx context.Context) (root.TrustedMaterial, error) {
 	p.mu.Lock()
 	if p.trusted != nil && time.Since(p.read) < publicAge {
@@ -49,19 +57,23 @@ func (p *Public) Get(ctx context.Context) (root.TrustedMaterial, error) {
 	select {
 	case <-busy:
 	case <-ctx.Done():
-		return nil, fmt.Errorf("%w: the trusted root of the public instance: %w", ErrTrust, ctx.Err())
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.trusted == nil {
-		return nil, fmt.Errorf("%w: the trusted root of the public instance cannot be read; name one in spec.verify.trustedRootSecretRef: %w", ErrTrust, p.err)
+	switch {
+	case p.trusted != nil:
+		return p.trusted, nil
+	case p.busy == busy:
+		return nil, fmt.Errorf("%w: the trusted root of the public instance: %w", ErrTrust, ctx.Err())
 	}
-	return p.trusted, nil
+	return nil, fmt.Errorf("%w: the trusted root of the public instance cannot be read; name one in spec.verify.trustedRootSecretRef: %w", ErrTrust, p.err)
 }
 
 // fetch reads the root. It runs on when the one who asked has gone: others wait.
 func (p *Public) fetch(done chan struct{}) {
-	o := tuf.DefaultOptions().WithDisableLocalCache()
+	client := fetcher.NewDefaultFetcher()
+	client.SetHTTPClient(&http.Client{Timeout: cmp.Or(p.timeout, publicTimeout)}) // its own one waits for ever
+	o := tuf.DefaultOptions().WithDisableLocalCache().WithFetcher(client)
 	if p.URL != "" {
 		o.RepositoryBaseURL = p.URL
 	}
