@@ -9,6 +9,7 @@ import (
 	"github.com/weirhq/weir/source-controller/internal/cause"
 	"github.com/weirhq/weir/source-controller/internal/chartindex"
 	"github.com/weirhq/weir/source-controller/internal/chartrepo"
+	"github.com/weirhq/weir/source-controller/internal/signature"
 )
 
 var (
@@ -16,7 +17,6 @@ var (
 	errValues     = errors.New("spec.valuesFiles")
 	errDependency = errors.New("dependency")
 	errPackage    = errors.New("packaging the chart")
-	errVerify     = errors.New("verifying the signature")
 )
 
 // sourceTimeout is what bounds the requests for a chart.
@@ -26,7 +26,7 @@ const sourceTimeout = "spec.timeout of the HelmRepository"
 var causes = cause.Table{Other: sourcev1.ChartPullErrorReason, Causes: []cause.Cause{
 	cause.Retry(artifact.ErrStorage, sourcev1.ArchiveOperationFailedReason),
 	cause.Retry(errDependency, sourcev1.DependencyBuildErrorReason),
-	cause.Retry(errVerify, sourcev1.ChartVerificationErrorReason),
+	cause.Retry(signature.ErrVerify, sourcev1.ChartVerificationErrorReason),
 	cause.Retry(errValues, sourcev1.ValuesFilesErrorReason),
 	cause.Stall(registry.ErrName, sourcev1.URLInvalidReason),
 	cause.Retry(chartrepo.ErrCredentials, sourcev1.AuthenticationFailedReason),

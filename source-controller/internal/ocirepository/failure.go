@@ -5,13 +5,14 @@ import (
 	"github.com/weirhq/weir/internal/artifact"
 	"github.com/weirhq/weir/internal/registry"
 	"github.com/weirhq/weir/source-controller/internal/cause"
+	"github.com/weirhq/weir/source-controller/internal/signature"
 )
 
 // causes maps what the parts report to the reasons of the wire API.
 var causes = cause.Table{Other: sourcev1.OCIPullFailedReason, Causes: []cause.Cause{
 	cause.Stall(registry.ErrName, sourcev1.URLInvalidReason),
 	cause.Stall(errReference, sourcev1.ReadOperationFailedReason),
-	cause.Retry(errVerify, sourcev1.VerificationError),
+	cause.Retry(signature.ErrVerify, sourcev1.VerificationError),
 	cause.Retry(registry.ErrCredentials, sourcev1.AuthenticationFailedReason),
 	cause.Retry(errNoVersion, sourcev1.ReadOperationFailedReason),
 	cause.Retry(errListing, sourcev1.ReadOperationFailedReason),

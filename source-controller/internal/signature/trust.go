@@ -27,7 +27,7 @@ var ErrSpec = errors.New("spec.verify cannot be used")
 
 // Trust is what spec.verify of an object says.
 type Trust struct {
-	Namespace            string // of the object and its Secrets
+	Namespace            string // of the Secrets; Demand sets it to the object's
 	Provider             string // "cosign", also when empty, or "notation"
 	SecretRef            *meta.LocalObjectReference
 	MatchOIDCIdentity    []sourcev1.OIDCIdentityMatch
