@@ -5,13 +5,9 @@ import (
 )
 
 func TestGiteaSends(t *testing.T) {
-	expect(t, "gitea", sample(),
+	expectBoth(t, "gitea", words{"failure", "success"},
 		request{method: "GET", uri: "/api/v1/repos/owner/planted-secret-value/commits/0123456789012345678901234567890123456789/statuses?sort=recentupdate&limit=50", header: map[string]string{"Authorization": `token planted-secret-value`, "Content-Type": `application/json`}, answer: `[]`},
 		request{method: "POST", uri: "/api/v1/repos/owner/planted-secret-value/statuses/0123456789012345678901234567890123456789", header: map[string]string{"Authorization": `token planted-secret-value`, "Content-Type": `application/json`}, body: `{"state": "failure", "context": "kustomization/apps/abcd", "description": "health check failed"}`},
-	)
-	expect(t, "gitea", recovery(),
-		request{method: "GET", uri: "/api/v1/repos/owner/planted-secret-value/commits/0123456789012345678901234567890123456789/statuses?sort=recentupdate&limit=50", header: map[string]string{"Authorization": `token planted-secret-value`, "Content-Type": `application/json`}, answer: `[]`},
-		request{method: "POST", uri: "/api/v1/repos/owner/planted-secret-value/statuses/0123456789012345678901234567890123456789", header: map[string]string{"Authorization": `token planted-secret-value`, "Content-Type": `application/json`}, body: `{"state": "success", "context": "kustomization/apps/abcd", "description": "reconciliation succeeded"}`},
 	)
 }
 

@@ -6,13 +6,9 @@ import (
 )
 
 func TestGiteaCommentSends(t *testing.T) {
-	expect(t, "giteapullrequestcomment", sample(),
+	expectBoth(t, "giteapullrequestcomment", words{"⚠️", "✅"},
 		request{method: "GET", uri: "/api/v1/repos/owner/planted-secret-value/issues/7/comments", header: map[string]string{"Authorization": `token planted-secret-value`, "Content-Type": `application/json`}, answer: `[]`},
 		request{method: "POST", uri: "/api/v1/repos/owner/planted-secret-value/issues/7/comments", header: map[string]string{"Authorization": `token planted-secret-value`, "Content-Type": `application/json`}, body: "{\n \"body\": \"<!-- flux-pr-comment-key:abcd-1/Kustomization/ns/apps -->\\n## Flux Status\\n\\n⚠️ **kustomization/apps.ns**: HealthCheckFailed\\n\\nno <way>\\n\\nMetadata:\\n* `change_request`: 7\\n* `revision`: main@sha1:0123456789012345678901234567890123456789\\n* `summary`: staging\\n\"\n}"},
-	)
-	expect(t, "giteapullrequestcomment", recovery(),
-		request{method: "GET", uri: "/api/v1/repos/owner/planted-secret-value/issues/7/comments", header: map[string]string{"Authorization": `token planted-secret-value`, "Content-Type": `application/json`}, answer: `[]`},
-		request{method: "POST", uri: "/api/v1/repos/owner/planted-secret-value/issues/7/comments", header: map[string]string{"Authorization": `token planted-secret-value`, "Content-Type": `application/json`}, body: "{\n \"body\": \"<!-- flux-pr-comment-key:abcd-1/Kustomization/ns/apps -->\\n## Flux Status\\n\\n✅ **kustomization/apps.ns**: ReconciliationSucceeded\\n\\nfine again\\n\\nMetadata:\\n* `change_request`: 7\\n* `revision`: main@sha1:0123456789012345678901234567890123456789\\n* `summary`: staging\\n\"\n}"},
 	)
 }
 

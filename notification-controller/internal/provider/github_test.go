@@ -7,13 +7,9 @@ import (
 )
 
 func TestGitHubSends(t *testing.T) {
-	expect(t, "github", sample(),
+	expectBoth(t, "github", words{"failure", "success"},
 		request{method: "GET", uri: "/api/v3/repos/owner/planted-secret-value/commits/0123456789012345678901234567890123456789/statuses?per_page=100", header: map[string]string{"Accept": `application/vnd.github+json`, "Authorization": `Bearer planted-secret-value`, "Content-Type": `application/json`, "X-Github-Api-Version": `2022-11-28`}, answer: `[]`},
 		request{method: "POST", uri: "/api/v3/repos/owner/planted-secret-value/statuses/0123456789012345678901234567890123456789", header: map[string]string{"Accept": `application/vnd.github+json`, "Authorization": `Bearer planted-secret-value`, "Content-Type": `application/json`, "X-Github-Api-Version": `2022-11-28`}, body: `{"state": "failure", "context": "kustomization/apps/abcd", "description": "health check failed"}`},
-	)
-	expect(t, "github", recovery(),
-		request{method: "GET", uri: "/api/v3/repos/owner/planted-secret-value/commits/0123456789012345678901234567890123456789/statuses?per_page=100", header: map[string]string{"Accept": `application/vnd.github+json`, "Authorization": `Bearer planted-secret-value`, "Content-Type": `application/json`, "X-Github-Api-Version": `2022-11-28`}, answer: `[]`},
-		request{method: "POST", uri: "/api/v3/repos/owner/planted-secret-value/statuses/0123456789012345678901234567890123456789", header: map[string]string{"Accept": `application/vnd.github+json`, "Authorization": `Bearer planted-secret-value`, "Content-Type": `application/json`, "X-Github-Api-Version": `2022-11-28`}, body: `{"state": "success", "context": "kustomization/apps/abcd", "description": "reconciliation succeeded"}`},
 	)
 }
 

@@ -5,13 +5,9 @@ import (
 )
 
 func TestGitLabSends(t *testing.T) {
-	expect(t, "gitlab", sample(),
+	expectBoth(t, "gitlab", words{`"failed"`, `"success"`},
 		request{method: "GET", uri: "/api/v4/projects/owner%2Fplanted-secret-value/repository/commits/0123456789012345678901234567890123456789/statuses?name=kustomization%2Fapps%2Fabcd&order_by=id&per_page=100&sort=desc", header: map[string]string{"Content-Type": `application/json`, "Private-Token": `planted-secret-value`}, answer: `[]`},
 		request{method: "POST", uri: "/api/v4/projects/owner%2Fplanted-secret-value/statuses/0123456789012345678901234567890123456789", header: map[string]string{"Content-Type": `application/json`, "Private-Token": `planted-secret-value`}, body: `{"state": "failed", "name": "kustomization/apps/abcd", "description": "health check failed"}`},
-	)
-	expect(t, "gitlab", recovery(),
-		request{method: "GET", uri: "/api/v4/projects/owner%2Fplanted-secret-value/repository/commits/0123456789012345678901234567890123456789/statuses?name=kustomization%2Fapps%2Fabcd&order_by=id&per_page=100&sort=desc", header: map[string]string{"Content-Type": `application/json`, "Private-Token": `planted-secret-value`}, answer: `[]`},
-		request{method: "POST", uri: "/api/v4/projects/owner%2Fplanted-secret-value/statuses/0123456789012345678901234567890123456789", header: map[string]string{"Content-Type": `application/json`, "Private-Token": `planted-secret-value`}, body: `{"state": "success", "name": "kustomization/apps/abcd", "description": "reconciliation succeeded"}`},
 	)
 }
 

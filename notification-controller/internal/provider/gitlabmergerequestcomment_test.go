@@ -6,13 +6,9 @@ import (
 )
 
 func TestGitLabCommentSends(t *testing.T) {
-	expect(t, "gitlabmergerequestcomment", sample(),
+	expectBoth(t, "gitlabmergerequestcomment", words{"⚠️", "✅"},
 		request{method: "GET", uri: "/api/v4/projects/owner%2Fplanted-secret-value/merge_requests/7/notes?page=1&per_page=100", header: map[string]string{"Content-Type": `application/json`, "Private-Token": `planted-secret-value`}, answer: `[]`},
 		request{method: "POST", uri: "/api/v4/projects/owner%2Fplanted-secret-value/merge_requests/7/notes", header: map[string]string{"Content-Type": `application/json`, "Private-Token": `planted-secret-value`}, body: "{\n \"body\": \"<!-- flux-pr-comment-key:abcd-1/Kustomization/ns/apps -->\\n## Flux Status\\n\\n⚠️ **kustomization/apps.ns**: HealthCheckFailed\\n\\nno <way>\\n\\nMetadata:\\n* `change_request`: 7\\n* `revision`: main@sha1:0123456789012345678901234567890123456789\\n* `summary`: staging\\n\"\n}"},
-	)
-	expect(t, "gitlabmergerequestcomment", recovery(),
-		request{method: "GET", uri: "/api/v4/projects/owner%2Fplanted-secret-value/merge_requests/7/notes?page=1&per_page=100", header: map[string]string{"Content-Type": `application/json`, "Private-Token": `planted-secret-value`}, answer: `[]`},
-		request{method: "POST", uri: "/api/v4/projects/owner%2Fplanted-secret-value/merge_requests/7/notes", header: map[string]string{"Content-Type": `application/json`, "Private-Token": `planted-secret-value`}, body: "{\n \"body\": \"<!-- flux-pr-comment-key:abcd-1/Kustomization/ns/apps -->\\n## Flux Status\\n\\n✅ **kustomization/apps.ns**: ReconciliationSucceeded\\n\\nfine again\\n\\nMetadata:\\n* `change_request`: 7\\n* `revision`: main@sha1:0123456789012345678901234567890123456789\\n* `summary`: staging\\n\"\n}"},
 	)
 }
 

@@ -7,7 +7,7 @@ import (
 )
 
 func TestTeamsSends(t *testing.T) {
-	expect(t, "msteams", sample(),
+	expectBoth(t, "msteams", words{"attention", "good"},
 		request{method: "POST", uri: "/owner/planted-secret-value", header: map[string]string{"Content-Type": `application/json`}, body: `{
  "type": "message",
  "attachments": [
@@ -32,56 +32,6 @@ func TestTeamsSends(t *testing.T) {
       "type": "TextBlock",
       "text": "no <way>",
       "color": "attention",
-      "wrap": true
-     },
-     {
-      "type": "FactSet",
-      "facts": [
-       {
-        "title": "change_request",
-        "value": "7"
-       },
-       {
-        "title": "revision",
-        "value": "main@sha1:0123456789012345678901234567890123456789"
-       },
-       {
-        "title": "summary",
-        "value": "staging"
-       }
-      ]
-     }
-    ]
-   }
-  }
- ]
-}`},
-	)
-	expect(t, "msteams", recovery(),
-		request{method: "POST", uri: "/owner/planted-secret-value", header: map[string]string{"Content-Type": `application/json`}, body: `{
- "type": "message",
- "attachments": [
-  {
-   "contentType": "application/vnd.microsoft.card.adaptive",
-   "content": {
-    "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
-    "type": "AdaptiveCard",
-    "version": "1.4",
-    "msteams": {
-     "width": "Full"
-    },
-    "body": [
-     {
-      "type": "TextBlock",
-      "text": "kustomization/apps.ns",
-      "size": "Large",
-      "weight": "Bolder",
-      "wrap": true
-     },
-     {
-      "type": "TextBlock",
-      "text": "fine again",
-      "color": "good",
       "wrap": true
      },
      {

@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -219,6 +221,29 @@ func expect(t *testing.T, name string, event *eventv1.Event, wants ...request) {
 	if made != len(wants) {
 		t.Errorf("%d requests, want %d", made, len(wants))
 	}
+}
+
+// words are those of a failure, each followed by that of a recovery.
+type words []string
+
+// expectBoth is expect for a failure; and for the recovery, which has to make the same
+// requests but for the words of the event and those that the type has for such things.
+func expectBoth(t *testing.T, name string, own words, wants ...request) {
+	t.Helper()
+	expect(t, name, sample(), wants...)
+	other := strings.NewReplacer(append(slices.Clone(own),
+		"no <way>", "fine again", "no &lt;way&gt;", "fine again", `"severity": "error"`, `"severity": "info"`,
+		"HealthCheckFailed", "ReconciliationSucceeded", "healthcheckfailed", "reconciliationsucceeded", "health check failed", "reconciliation succeeded",
+	)...)
+	var recovered []request
+	for _, want := range wants {
+		want.uri, want.body, want.header = other.Replace(want.uri), other.Replace(want.body), maps.Clone(want.header)
+		for name, value := range want.header {
+			want.header[name] = other.Replace(value)
+		}
+		recovered = append(recovered, want)
+	}
+	expect(t, name, recovery(), recovered...)
 }
 
 // meaning decodes JSON; what is none stays a string.
