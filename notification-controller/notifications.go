@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	notificationv1beta3 "github.com/weirhq/weir/api/notification/v1beta3"
+	"github.com/weirhq/weir/internal/githubapp"
 	"github.com/weirhq/weir/internal/process"
 	"github.com/weirhq/weir/internal/telemetry"
 	"github.com/weirhq/weir/notification-controller/internal/alert"
@@ -90,7 +91,8 @@ func (o *options) loader(c client.Client, warn func(types.NamespacedName, string
 	if err != nil {
 		return nil, fmt.Errorf("--token-cache-max-size: %w", err)
 	}
-	return &provider.Loader{Secrets: c, Accounts: c, Tokens: tokens, TokenAge: o.tokenCacheDuration, Warn: warn}, nil
+	apps := githubapp.NewTokens(githubapp.TokensOptions{Max: o.tokenCacheSize, MaxDuration: o.tokenCacheDuration})
+	return &provider.Loader{Secrets: c, Accounts: c, Tokens: tokens, TokenAge: o.tokenCacheDuration, Apps: apps, Warn: warn}, nil
 }
 
 // authorize returns who may post events, when a flag says that not everybody

@@ -23,6 +23,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/weirhq/weir/internal/secrets"
 )
 
 // The keys of a Secret that describes an App.
@@ -231,7 +233,8 @@ func (a *App) refused(resp *http.Response, body []byte) error {
 		Message string `json:"message"`
 	}
 	_ = json.Unmarshal(body, &said) // not JSON: there is the status
-	message := strings.ToValidUTF8(said.Message[:min(len(said.Message), maxMessage)], "")
+	message := secrets.Redact(said.Message)
+	message = strings.ToValidUTF8(message[:min(len(message), maxMessage)], "")
 	err := fmt.Errorf("%w: %q answers %q %q", ErrLogin, a.base, resp.Status, message)
 	after := resp.Header.Get("Retry-After")
 	limited := resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode == http.StatusForbidden && (after != "" || resp.Header.Get("X-RateLimit-Remaining") == "0")
@@ -261,5 +264,7 @@ func (a *App) jwt(now time.Time) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("key %q cannot sign: %w", KeyPrivateKey, err)
 	}
-	return b.String() + "." + encode(signature), nil
+	jwt := b.String() + "." + encode(signature)
+	secrets.Register(jwt) // whoever is asked could repeat it
+	return jwt, nil
 }

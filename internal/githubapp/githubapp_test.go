@@ -92,6 +92,10 @@ func TestHostileAPI(t *testing.T) {
 			w.WriteHeader(http.StatusForbidden)
 			fmt.Fprintf(w, `{"message":%q}`, strings.Repeat("é", 5000))
 		}, "403"},
+		"repeated token": {func(w http.ResponseWriter, r *http.Request) {
+			w.WriteHeader(http.StatusUnauthorized)
+			fmt.Fprintf(w, `{"message":"bad credentials: %s"}`, r.Header.Get("Authorization"))
+		}, "bad credentials: Bearer ***"},
 	} {
 		_, err := app(t, "1", tt.answer).Token(t.Context(), http.DefaultTransport)
 		if !errors.Is(err, ErrLogin) || !strings.Contains(err.Error(), tt.text) || len(err.Error()) > 2000 {

@@ -48,11 +48,11 @@ func newGitHubAPI(t Target) (*github, error) {
 	}
 	g := &github{api: api.JoinPath("repos", owner, name), client: t.Client, header: githubHeader()}
 	if t.GitHubApp != nil {
-		app, err := newGitHubApp(t, api)
+		token, err := appToken(t, api)
 		if err != nil {
 			return nil, err
 		}
-		g.client = withToken(t.Client, app.token)
+		g.client = withToken(t.Client, token)
 		return g, nil
 	}
 	if err := t.needToken(); err != nil {

@@ -2,95 +2,38 @@ package provider
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/http"
-	"strings"
 	"testing"
 	"time"
 
-	"github.com/fluxcd/pkg/cache"
-	"github.com/go-jose/go-jose/v4"
-	"github.com/go-jose/go-jose/v4/jwt"
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/weirhq/weir/internal/secrets"
+	"github.com/weirhq/weir/internal/githubapp"
+	"github.com/weirhq/weir/internal/githubapp/apptest"
 )
 
-const installationToken = "ghs_installation-token"
-
-func appSecret(change func(map[string][]byte)) map[string][]byte {
-	s := map[string][]byte{"githubAppID": []byte("1234"), "githubAppInstallationID": []byte("5678"), "githubAppPrivateKey": []byte(testKey())}
-	change(s)
-	return s
-}
-
-// asApp is an answer of GitHub to a call that the app has signed.
-func asApp(t *testing.T, method, path, answer string) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != method || r.URL.Path != path {
-			t.Errorf("got %s %s, want %s %s", r.Method, r.URL.Path, method, path)
-		}
-		key, err := rsaKey([]byte(testKey()))
-		if err != nil {
-			t.Fatal(err)
-		}
-		signed, err := jwt.ParseSigned(strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "), []jose.SignatureAlgorithm{jose.RS256})
-		if err != nil {
-			t.Fatal(err)
-		}
-		var claims jwt.Claims
-		if err := signed.Claims(key.Public(), &claims); err != nil {
-			t.Fatal(err)
-		}
-		if now := time.Now(); claims.Issuer != "1234" || claims.IssuedAt.Time().After(now) || claims.Expiry.Time().Before(now) || claims.Expiry.Time().After(now.Add(10*time.Minute)) {
-			t.Errorf("claims %+v", claims)
-		}
-		_, _ = fmt.Fprint(w, answer)
+// appTarget is one whose Secret describes the App of api, with more keys and values.
+func appTarget(kind, address string, api *apptest.API, tokens *githubapp.Tokens, more ...string) Target {
+	t := targetAt(kind, address)
+	t.Client, t.Token, t.Apps, t.GitHubApp = clientOf(nil, nil), "", tokens, map[string][]byte{}
+	for key, value := range api.Secret(more...) {
+		t.GitHubApp[key] = []byte(value)
 	}
+	return t
 }
 
-func tokenAnswer() string {
-	text, err := json.Marshal(map[string]any{"token": installationToken, "expires_at": time.Now().Add(time.Hour)})
-	if err != nil {
-		panic(err)
-	}
-	return string(text)
-}
-
+// TestGitHubApp asserts that three types send with one token of the installation.
 func TestGitHubApp(t *testing.T) {
-	const tokens = "/api/v3/app/installations/5678/access_tokens"
-	for name, tt := range map[string]struct {
-		change  func(map[string][]byte)
-		answers func(t *testing.T) []http.HandlerFunc
-	}{
-		"installation": {func(map[string][]byte) {}, func(t *testing.T) []http.HandlerFunc {
-			return []http.HandlerFunc{asApp(t, "POST", tokens, tokenAnswer())}
-		}},
-		"owner is an organization": {func(s map[string][]byte) {
-			delete(s, "githubAppInstallationID")
-			s["githubAppInstallationOwner"] = []byte("weirhq")
-		}, func(t *testing.T) []http.HandlerFunc {
-			return []http.HandlerFunc{asApp(t, "GET", "/api/v3/orgs/weirhq/installation", `{"id":5678}`), asApp(t, "POST", tokens, tokenAnswer())}
-		}},
-		"owner is a user": {func(s map[string][]byte) {
-			delete(s, "githubAppInstallationID")
-			s["githubAppInstallationOwner"] = []byte("someone")
-		}, func(t *testing.T) []http.HandlerFunc {
-			return []http.HandlerFunc{status(404), asApp(t, "GET", "/api/v3/users/someone/installation", `{"id":5678}`), asApp(t, "POST", tokens, tokenAnswer())}
-		}},
+	for name, which := range map[string][2]string{
+		"installation":             {githubapp.KeyInstallation, "7"},
+		"owner is an organization": {githubapp.KeyOwner, "org"},
+		"owner is a user":          {githubapp.KeyOwner, "anna"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			cached, err := cache.NewTokenCache(10)
-			if err != nil {
-				t.Fatal(err)
-			}
-			answers := tt.answers(t)
-			to := newSink(t, answers...)
+			api, to, tokens := apptest.Start(t), newSink(t), githubapp.NewTokens(githubapp.TokensOptions{})
 			for _, kind := range []string{"github", "githubpullrequestcomment", "githubdispatch"} {
-				target := targetAt(kind, to.URL)
-				target.Token, target.GitHubApp, target.Identity.tokens = "", appSecret(tt.change), cached
-				s, err := byName[kind].New(target)
+				s, err := byName[kind].New(appTarget(kind, to.URL, api, tokens, which[0], which[1]))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -98,11 +41,11 @@ func TestGitHubApp(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if want := len(answers) + 5; len(to.seen) != want { // two, two and one
-				t.Errorf("%d requests, want %d", len(to.seen), want)
+			if n := api.Tokens.Load(); n != 1 || len(to.seen) != 5 { // two, two and one
+				t.Errorf("%d tokens and %d requests, want 1 and 5", n, len(to.seen))
 			}
-			for _, r := range to.seen[len(answers):] {
-				if got := r.Header.Get("Authorization"); got != "Bearer "+installationToken {
+			for _, r := range to.seen {
+				if got := r.Header.Get("Authorization"); got != "Bearer "+api.Token {
 					t.Errorf("%s %s with %q", r.Method, r.URL.Path, got)
 				}
 			}
@@ -110,38 +53,52 @@ func TestGitHubApp(t *testing.T) {
 	}
 }
 
-// TestGitHubAppAnswers asserts that no answer to the app leaks its key, is
-// read without end, or is taken for a token.
-func TestGitHubAppAnswers(t *testing.T) {
-	secrets.Register(testKey())
-	for name, answer := range map[string]http.HandlerFunc{
-		"refused": func(w http.ResponseWriter, r *http.Request) {
-			http.Error(w, "bad "+r.Header.Get("Authorization"), http.StatusUnauthorized)
-		},
-		"no token": func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{}`) },
-		"nonsense": func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `null`) },
-		"long": func(w http.ResponseWriter, _ *http.Request) {
-			fmt.Fprintf(w, `{"token":%q}`, strings.Repeat("x", 4<<20))
-		},
-		"elsewhere": status(307, "Location", "http://127.0.0.1:1/"),
-	} {
-		to := newSink(t, answer)
-		target := targetAt("github", to.URL)
-		target.Token, target.GitHubApp = "", appSecret(func(map[string][]byte) {})
-		s, err := newGitHub(target)
-		if err != nil {
-			t.Fatal(err)
+// TestGitHubAppAddress asserts that tokens come from the API of the repository, unless
+// the Secret names another one.
+func TestGitHubAppAddress(t *testing.T) {
+	api := apptest.Start(t)
+	to := newSink(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodPost || r.URL.Path != "/api/v3/app/installations/7/access_tokens" {
+			t.Errorf("got %s %s", r.Method, r.URL.Path)
 		}
-		err = send(t.Context(), s, sample())
-		if err == nil || strings.Contains(err.Error(), "eyJ") || len(err.Error()) > 1000 || len(to.seen) != 1 {
-			t.Errorf("%s: got %v after %d requests", name, err, len(to.seen))
-		}
+		_, _ = fmt.Fprintf(w, `{"token":"of-the-repository","expires_at":%q}`, time.Now().Add(time.Hour).Format(time.RFC3339))
+	})
+	target := appTarget("githubdispatch", to.URL, api, githubapp.NewTokens(githubapp.TokensOptions{}), githubapp.KeyInstallation, "7", githubapp.KeyBaseURL, " ")
+	s, err := newGitHubDispatch(target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := send(t.Context(), s, sample()); err != nil {
+		t.Fatal(err)
+	}
+	if got := to.seen[len(to.seen)-1].Header.Get("Authorization"); got != "Bearer of-the-repository" {
+		t.Errorf("sent with %q", got)
+	}
+}
+
+// TestGitHubAppIsBusy asserts that GitHub is left alone for as long as it asks for.
+func TestGitHubAppIsBusy(t *testing.T) {
+	api := apptest.Start(t)
+	api.Fail.Store(func(w http.ResponseWriter) {
+		w.Header().Set("Retry-After", "77")
+		w.WriteHeader(http.StatusTooManyRequests)
+	})
+	s, err := newGitHub(appTarget("github", newSink(t).URL, api, githubapp.NewTokens(githubapp.TokensOptions{}), githubapp.KeyInstallation, "7"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := send(t.Context(), s, sample()); err == nil || IsFinal(err) || RetryAfter(err) != 77*time.Second {
+		t.Errorf("got %v, to be sent again after %s", err, RetryAfter(err))
 	}
 }
 
 func TestGitHubAppRefuses(t *testing.T) {
+	api := apptest.Start(t)
 	change := func(f func(map[string][]byte)) func(*Target) {
-		return func(t *Target) { t.GitHubApp = appSecret(f) }
+		return func(t *Target) {
+			t.GitHubApp = appTarget("github", "", api, nil, githubapp.KeyInstallation, "7").GitHubApp
+			f(t.GitHubApp)
+		}
 	}
 	refuses(t, "github", map[string]func(*Target){
 		"no number":        change(func(s map[string][]byte) { s["githubAppID"] = []byte(planted) }),
@@ -153,36 +110,22 @@ func TestGitHubAppRefuses(t *testing.T) {
 	})
 }
 
-func TestGitHubAppAddress(t *testing.T) {
-	target := targetAt("github", "https://git.example.com")
-	target.GitHubApp = appSecret(func(s map[string][]byte) { s["githubAppBaseURL"] = []byte("https://api.example.com/base") })
-	api, _, _, err := githubAPI(target.Address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	app, err := newGitHubApp(target, api)
-	if err != nil || app.api.String() != "https://api.example.com/base" {
-		t.Errorf("asks %v, %v", app.api, err)
-	}
-}
-
 // TestSlowTokensDelayNobody asserts that an endpoint for tokens that does not
 // answer holds up no other Provider.
 func TestSlowTokensDelayNobody(t *testing.T) {
-	tokens, err := cache.NewTokenCache(10)
-	if err != nil {
-		t.Fatal(err)
-	}
+	api := apptest.Start(t)
 	asked, ended := make(chan struct{}), make(chan struct{})
 	slow := newSink(t, func(_ http.ResponseWriter, r *http.Request) {
 		close(asked)
 		<-r.Context().Done()
 	})
-	quick := newSink(t, asApp(t, "POST", "/api/v3/app/installations/5678/access_tokens", tokenAnswer()))
-	store := secretsIn{"app": appSecret(func(map[string][]byte) {})}
-	loader := &Loader{Secrets: store, Tokens: tokens}
+	quick := newSink(t)
+	app := func(more ...string) map[string][]byte {
+		return appTarget("github", "", api, nil, append(more, githubapp.KeyInstallation, "7")...).GitHubApp
+	}
+	loader := &Loader{Secrets: secretsIn{"slow": app(githubapp.KeyBaseURL, slow.URL), "quick": app()}, Apps: githubapp.NewTokens(githubapp.TokensOptions{})}
 	load := func(name string, to *sink) *Loaded {
-		p := providerOf(t, `{"type":"githubdispatch","address":"`+to.URL+`/o/r","secretRef":{"name":"app"}}`)
+		p := providerOf(t, `{"type":"githubdispatch","address":"`+to.URL+`/o/r","secretRef":{"name":"`+name+`"}}`)
 		p.Name, p.UID = name, types.UID(name)
 		l, err := loader.Load(t.Context(), p)
 		if err != nil {

@@ -27,8 +27,8 @@ type identity struct {
 }
 
 // identityOf returns the identity of a Provider. A cache of tokens is locked
-// while a token is made, so a Provider whose tokens come through hosts that
-// its author names, which can be slow as they like, has one of its own.
+// while a token is made, so a Provider whose tokens come through a proxy that
+// its author names, which can be slow as it likes, has one of its own.
 func (l *Loader) identityOf(p *notificationv1beta3.Provider, alone bool) (identity, error) {
 	tokens := l.Tokens
 	if alone {

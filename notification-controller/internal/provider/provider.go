@@ -23,6 +23,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	notificationv1beta3 "github.com/weirhq/weir/api/notification/v1beta3"
+	"github.com/weirhq/weir/internal/githubapp"
 	"github.com/weirhq/weir/internal/secrets"
 )
 
@@ -55,6 +56,7 @@ type Target struct {
 	Memory            *memory                       // what was told before
 	Creds, NKey       []byte                        // keys creds and nkey, of NATS
 	GitHubApp         map[string][]byte             // the Secret, if it has the keys of a GitHub App
+	Apps              *githubapp.Tokens             // of GitHub Apps
 	Identity          identity
 	Client            *http.Client // with the proxy and the certificates
 	// Proxy and TLS are for whoever cannot use Client. nil: no proxy was asked
@@ -94,6 +96,8 @@ type Loader struct {
 	// TokenAge is the longest that a credential is used; 0 means, and the most
 	// is, an hour.
 	TokenAge time.Duration
+	// Apps keeps the tokens of GitHub Apps. Required where a Secret describes one.
+	Apps *githubapp.Tokens
 	// Warn is told what of an Alert could not be done although its event was
 	// sent. nil tells nobody.
 	Warn func(alert types.NamespacedName, reason, message string)
@@ -194,6 +198,7 @@ func (l *Loader) targetOf(ctx context.Context, p *notificationv1beta3.Provider) 
 		Object:   p,
 		Format:   p.Annotations[slackFormat],
 		Memory:   &l.memory,
+		Apps:     l.Apps,
 	}
 	secret := &corev1.Secret{}
 	if ref := p.Spec.SecretRef; ref != nil {
@@ -214,7 +219,7 @@ func (l *Loader) targetOf(ctx context.Context, p *notificationv1beta3.Provider) 
 		return Target{}, err
 	}
 	t.Client = clientOf(t.Proxy, t.TLS)
-	t.Identity, err = l.identityOf(p, t.Proxy != nil || t.GitHubApp != nil)
+	t.Identity, err = l.identityOf(p, t.Proxy != nil)
 	return t, err
 }
 
@@ -226,7 +231,7 @@ func (t *Target) read(s *corev1.Secret) error {
 	t.Token = string(s.Data["token"])
 	t.Login, t.Password = string(s.Data["username"]), string(s.Data["password"])
 	t.Creds, t.NKey = s.Data["creds"], s.Data["nkey"]
-	if _, ok := s.Data["githubAppID"]; ok {
+	if _, ok := s.Data[githubapp.KeyID]; ok {
 		t.GitHubApp = s.Data
 	}
 	headers, err := headersOf(s)

@@ -61,7 +61,7 @@ func do(ctx context.Context, c *http.Client, method string, to *url.URL, body []
 	req.Header.Set("User-Agent", userAgent)
 	resp, err := c.Do(req)
 	if err != nil {
-		return nil, &Failure{Err: fmt.Errorf("%s %s: %w", method, host(to), plain(ctx, err))}
+		return nil, &Failure{After: RetryAfter(err), Err: fmt.Errorf("%s %s: %w", method, host(to), plain(ctx, err))}
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode >= 300 {
