@@ -54,16 +54,16 @@ func (m Material) Config() (*tls.Config, error) {
 	if m.CA != nil {
 		c.RootCAs = x509.NewCertPool()
 		if !c.RootCAs.AppendCertsFromPEM(m.CA) {
-			return nil, errors.New("the CA holds no certificate in PEM")
+			return nil, errors.New("\"ca.crt\" holds no certificate in PEM")
 		}
 	}
 	if (m.Cert == nil) != (m.Key == nil) {
-		return nil, errors.New("there is only one of the client's certificate and key")
+		return nil, errors.New("there is only one of \"tls.crt\" and \"tls.key\"")
 	}
 	if m.Cert != nil {
 		pair, err := tls.X509KeyPair(m.Cert, m.Key)
 		if err != nil {
-			return nil, errors.New("the client's certificate and key are no pair in PEM") // the cause could quote them
+			return nil, errors.New("\"tls.crt\" and \"tls.key\" are no pair in PEM") // the cause could quote them
 		}
 		c.Certificates = []tls.Certificate{pair}
 	}

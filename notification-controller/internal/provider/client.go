@@ -3,7 +3,6 @@ package provider
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"net"
 	"net/http"
@@ -17,6 +16,7 @@ import (
 
 	notificationv1beta3 "github.com/weirhq/weir/api/notification/v1beta3"
 	"github.com/weirhq/weir/internal/secrets"
+	"github.com/weirhq/weir/internal/upstream"
 )
 
 // clientOf makes the HTTP client of a Provider: its certificates and its
@@ -82,7 +82,6 @@ func proxyOf(ctx context.Context, c client.Reader, p *notificationv1beta3.Provid
 // tlsOf reads spec.certSecretRef: ca.crt, and tls.crt with tls.key, or their
 // older names. nil: it is not set.
 func tlsOf(ctx context.Context, c client.Reader, p *notificationv1beta3.Provider) (*tls.Config, error) {
-	config := &tls.Config{MinVersion: tls.VersionTLS12}
 	ref := p.Spec.CertSecretRef
 	if ref == nil {
 		return nil, nil
@@ -91,34 +90,15 @@ func tlsOf(ctx context.Context, c client.Reader, p *notificationv1beta3.Provider
 	if err != nil {
 		return nil, fmt.Errorf("spec.certSecretRef: %w", err)
 	}
-	ca := firstOf(s, "ca.crt", "caFile")
-	cert, key := firstOf(s, "tls.crt", "certFile"), firstOf(s, "tls.key", "keyFile")
-	if len(ca)+len(cert)+len(key) == 0 {
-		return nil, fmt.Errorf("%w: secret %q of spec.certSecretRef has neither ca.crt nor tls.crt and tls.key", ErrInvalid, s.Name)
+	m, err := upstream.ReadMaterial(s)
+	if err != nil {
+		return nil, fmt.Errorf("%w: spec.certSecretRef: %w", ErrInvalid, err)
 	}
-	if len(ca) > 0 {
-		config.RootCAs = x509.NewCertPool()
-		if !config.RootCAs.AppendCertsFromPEM(ca) {
-			return nil, fmt.Errorf("%w: key \"ca.crt\" of secret %q holds no PEM certificate", ErrInvalid, s.Name)
-		}
-	}
-	if len(cert)+len(key) > 0 {
-		pair, err := tls.X509KeyPair(cert, key)
-		if err != nil {
-			return nil, fmt.Errorf("%w: keys \"tls.crt\" and \"tls.key\" of secret %q are no certificate and key", ErrInvalid, s.Name)
-		}
-		config.Certificates = []tls.Certificate{pair}
+	config, err := m.Config()
+	if err != nil {
+		return nil, fmt.Errorf("%w: spec.certSecretRef: secret %q: %w", ErrInvalid, s.Name, err)
 	}
 	return config, nil
-}
-
-func firstOf(s *corev1.Secret, keys ...string) []byte {
-	for _, key := range keys {
-		if v := s.Data[key]; len(v) > 0 {
-			return v
-		}
-	}
-	return nil
 }
 
 // headersOf reads the key headers: a YAML map of names to values. The values

@@ -61,7 +61,7 @@ func (t *Target) dialAny(ctx context.Context, address string) (net.Conn, error) 
 	if err != nil {
 		return nil, fmt.Errorf("proxy %s: %w", t.Proxy.Host, err)
 	}
-	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	stop := context.AfterFunc(ctx, closing(conn))
 	defer stop()
 	if t.Proxy.Scheme == "https" {
 		conn = tls.Client(conn, &tls.Config{ServerName: t.Proxy.Hostname(), MinVersion: tls.VersionTLS12})
@@ -72,6 +72,9 @@ func (t *Target) dialAny(ctx context.Context, address string) (net.Conn, error) 
 	}
 	return conn, nil
 }
+
+// closing closes this connection, whatever the caller wraps it in meanwhile.
+func closing(conn net.Conn) func() { return func() { conn.Close() } }
 
 // connect asks a proxy for a tunnel (RFC 9110, section 9.3.6).
 func connect(conn net.Conn, proxy *url.URL, address string) error {
