@@ -20,7 +20,7 @@ say = @printf '%s  %s\n' "$$(date +%H:%M:%S)" "$(1)"
 
 .PHONY: help
 help: ## Say what there is to do
-	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z][a-z0-9-]*:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/:.*## /\t/' | expand -t 14
 	@printf '\nmake run REPO=<path or URL> PATH_IN_REPO=./overlays/dev   runs your own repository\nmake run ONCE=1                                           ends after the demonstration\n'
 
 .PHONY: build
