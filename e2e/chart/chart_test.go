@@ -310,6 +310,15 @@ func TestValuesChangeTheDeployment(t *testing.T) {
 	}
 }
 
+// A volume has one owner, so the next pod does not start before the last one is gone.
+func TestClaimsAreNotShared(t *testing.T) {
+	all := mustRender(t, values{"notificationController": values{"enabled": true, "claim": "queue"}})
+	spec := all["Deployment/notification-controller"].Object["spec"].(values)
+	if diff := cmp.Diff(any(values{"type": "Recreate"}), spec["strategy"]); diff != "" {
+		t.Errorf("the strategy (-want +got):\n%s", diff)
+	}
+}
+
 func TestWrongValuesAreRefused(t *testing.T) {
 	for name, v := range map[string]values{
 		"a misspelt key":       {"sourceControler": values{"enabled": false}},

@@ -107,6 +107,7 @@ nothing is written twice. What is here changes them as the values say.
 {{- else -}}{{- $volumes = append $volumes . -}}{{- end -}}
 {{- end -}}
 {{- $_ := set $pod "volumes" $volumes -}}
+{{- $_ := set $spec "strategy" (dict "type" "Recreate") -}}{{/* the next pod waits until the volume is free */}}
 {{- end -}}
 {{- with $root.Values.imagePullSecrets -}}{{- $_ := set $pod "imagePullSecrets" . -}}{{- end -}}
 {{- with $v.podAnnotations -}}{{- $_ := set $spec.template.metadata "annotations" (merge (deepCopy .) $spec.template.metadata.annotations) -}}{{- end -}}
