@@ -10,9 +10,6 @@ import (
 	"github.com/weirhq/weir/internal/build"
 )
 
-// buildPatience is the default of Options.BuildPatience.
-const buildPatience = 3 * time.Second
-
 // site is where a build goes on, for one object.
 type site struct {
 	errand

@@ -424,6 +424,8 @@ func TestFailingNeighboursAreFair(t *testing.T) {
 // either: more objects than there are workers wait for it, and others go on.
 func TestHangingDownloadsHoldNoWorker(t *testing.T) {
 	g := newRig(t)
+	g.o.FetchPatience = 20 * time.Millisecond
+	g.restart()
 	g.publish("v1", map[string]string{"app/a.yaml": configMap("a", "1")})
 	silent, err := net.Listen("tcp", "127.0.0.1:0") // nobody accepts
 	if err != nil {

@@ -9,11 +9,6 @@ import (
 	"github.com/weirhq/weir/internal/artifact"
 )
 
-// fetchPatience is how long a worker waits for a download. One that takes
-// longer goes on without a worker, so that a server that hangs costs only those
-// who wait for it.
-const fetchPatience = 3 * time.Second
-
 // download is an artifact on its way to the cache, for one object.
 type download struct {
 	errand
@@ -38,7 +33,7 @@ func (r *Reconciler) fetch(ctx context.Context, k *kustomizev1.Kustomization, s 
 		d = r.startDownload(k, s)
 		m.download = d
 	}
-	patience := time.NewTimer(fetchPatience)
+	patience := time.NewTimer(r.FetchPatience)
 	defer patience.Stop()
 	select {
 	case <-d.done:
@@ -59,7 +54,7 @@ func (r *Reconciler) fetch(ctx context.Context, k *kustomizev1.Kustomization, s 
 // want the same share one download.
 func (r *Reconciler) startDownload(k *kustomizev1.Kustomization, s *source) *download {
 	d := &download{url: s.artifact.URL, digest: s.artifact.Digest}
-	r.start(&d.errand, k, fetchPatience, func(ctx context.Context) error { return d.fetch(ctx, r.Fetcher) })
+	r.start(&d.errand, k, r.FetchPatience, func(ctx context.Context) error { return d.fetch(ctx, r.Fetcher) })
 	return d
 }
 

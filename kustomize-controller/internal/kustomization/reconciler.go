@@ -36,9 +36,9 @@ type Options struct {
 
 	// RequeueDependency is the longest wait for a source or a dependency.
 	RequeueDependency time.Duration
-	// BuildPatience is how long a worker waits for a build before it goes on
-	// without one; 0 is three seconds.
-	BuildPatience time.Duration
+	// FetchPatience and BuildPatience are how long a worker waits for a download,
+	// and for a build, before it goes on without one; 0 is three seconds.
+	FetchPatience, BuildPatience time.Duration
 	// NoCrossNamespaceRefs forbids sources and dependencies elsewhere.
 	NoCrossNamespaceRefs bool
 	// DefaultServiceAccount acts for objects that name none; "" is the
@@ -112,10 +112,18 @@ type memory struct {
 	site          *site     // of the build, while it goes on
 }
 
+// defaultPatience is the default of Options.FetchPatience and BuildPatience: what
+// takes longer goes on without a worker, so that a server that hangs costs only those
+// who wait for it.
+const defaultPatience = 3 * time.Second
+
 // New returns a Reconciler.
 func New(o Options) *Reconciler {
+	if o.FetchPatience == 0 {
+		o.FetchPatience = defaultPatience
+	}
 	if o.BuildPatience == 0 {
-		o.BuildPatience = buildPatience
+		o.BuildPatience = defaultPatience
 	}
 	return &Reconciler{Options: o, running: context.Background(), memory: map[types.NamespacedName]*memory{}}
 }
