@@ -94,6 +94,23 @@ type walker struct {
 	done map[plumbing.Hash]bool
 }
 
+// read returns the entries of tree now, and what the names in tree before stood for,
+// which may be none.
+func (w *walker) read(now, before plumbing.Hash) ([]treeEntry, map[string]plumbing.Hash, error) {
+	entries, err := readTree(w.s, now)
+	if err != nil {
+		return nil, nil, err
+	}
+	known := map[string]plumbing.Hash{}
+	if !before.IsZero() {
+		old, _ := readTree(w.s, before) // not a tree: nothing is known
+		for _, e := range old {
+			known[e.name] = e.hash
+		}
+	}
+	return entries, known, nil
+}
+
 // complete visits what tree now has and tree before has not.
 func (w *walker) complete(now, before plumbing.Hash, depth int) error {
 	if now == before || w.done[now] {
@@ -103,16 +120,9 @@ func (w *walker) complete(now, before plumbing.Hash, depth int) error {
 		return fmt.Errorf("%w: directories are nested more than %d deep", ErrBadTree, maxDepth)
 	}
 	w.done[now] = true
-	entries, err := readTree(w.s, now)
+	entries, known, err := w.read(now, before)
 	if err != nil {
 		return err
-	}
-	known := map[string]plumbing.Hash{}
-	if !before.IsZero() {
-		old, _ := readTree(w.s, before) // not a tree: nothing is known
-		for _, e := range old {
-			known[e.name] = e.hash
-		}
 	}
 	for _, e := range entries {
 		switch {

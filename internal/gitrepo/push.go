@@ -285,16 +285,9 @@ func (w *walker) differ(now, before plumbing.Hash, visit func(plumbing.Hash) err
 		return nil
 	}
 	w.done[now] = true
-	entries, err := readTree(w.s, now)
+	entries, known, err := w.read(now, before)
 	if err != nil {
 		return err
-	}
-	known := map[string]plumbing.Hash{}
-	if !before.IsZero() {
-		old, _ := readTree(w.s, before) // not a tree: nothing is known
-		for _, e := range old {
-			known[e.name] = e.hash
-		}
 	}
 	for _, e := range entries {
 		switch {

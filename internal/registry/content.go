@@ -31,17 +31,23 @@ type Manifest struct {
 	Bytes     []byte
 }
 
+// puller returns what reads from the repository, and the link that it belongs to.
+func (c *Client) puller(a Access) (*link, *remote.Puller, error) {
+	l, err := c.link(a)
+	if err != nil {
+		return nil, nil, err
+	}
+	p, err := l.use()
+	return l, p, err
+}
+
 // Digest resolves a tag, with one HEAD request where the registry answers it as
 // it should. A text that is no tag is refused with ErrName.
 func (c *Client) Digest(ctx context.Context, a Access, tag string) (string, error) {
 	if !tagName.MatchString(tag) {
 		return "", fmt.Errorf("%w: %q is no tag", ErrName, tag)
 	}
-	l, err := c.link(a)
-	if err != nil {
-		return "", err
-	}
-	puller, err := l.use()
+	l, puller, err := c.puller(a)
 	if err != nil {
 		return "", err
 	}
@@ -66,11 +72,7 @@ func (c *Client) Manifest(ctx context.Context, a Access, digest string) (Manifes
 	if err != nil {
 		return Manifest{}, err
 	}
-	l, err := c.link(a)
-	if err != nil {
-		return Manifest{}, err
-	}
-	puller, err := l.use()
+	l, puller, err := c.puller(a)
 	if err != nil {
 		return Manifest{}, err
 	}
@@ -133,11 +135,7 @@ func (c *Client) Blob(ctx context.Context, a Access, digest string, maxBytes int
 	if err != nil {
 		return nil, err
 	}
-	l, err := c.link(a)
-	if err != nil {
-		return nil, err
-	}
-	puller, err := l.use()
+	l, puller, err := c.puller(a)
 	if err != nil {
 		return nil, err
 	}
@@ -167,11 +165,7 @@ func (c *Client) Referrers(ctx context.Context, a Access, digest, artifactType s
 	if err != nil {
 		return nil, err
 	}
-	l, err := c.link(a)
-	if err != nil {
-		return nil, err
-	}
-	puller, err := l.use()
+	l, puller, err := c.puller(a)
 	if err != nil {
 		return nil, err
 	}
