@@ -46,7 +46,7 @@ func TestScan(t *testing.T) {
 	var requests []string
 	for _, e := range testenv.Audit(t)[seen:] {
 		if e.Verb != "watch" {
-			requests = append(requests, strings.TrimSuffix(e.Verb+" "+e.Resource+"/"+e.Subresource, "/"))
+			requests = append(requests, e.String())
 		}
 	}
 	if diff := cmp.Diff([]string{"get imagerepositories", "get secrets", "patch imagerepositories/status", "get imagerepositories"}, requests); diff != "" {

@@ -85,7 +85,7 @@ func checkImpersonation(t *testing.T, events []testenv.AuditEvent, account strin
 			continue
 		}
 		acted = acted || e.Impersonated == account
-		write := e.Verb != "get" && e.Verb != "list" && e.Verb != "watch"
+		write := e.Writes()
 		own := e.Resource == "kustomizations" || e.Resource == "events" || e.Resource == "leases" || e.Resource == ""
 		if write && !own && e.Impersonated != account {
 			t.Errorf("not as the tenant: %s", describe(e))

@@ -34,6 +34,14 @@ type AuditEvent struct {
 	Code         int    // HTTP status
 }
 
+// Writes tells whether the request is one that changes something, if it is let.
+func (e AuditEvent) Writes() bool { return e.Verb != "get" && e.Verb != "list" && e.Verb != "watch" }
+
+// String is what was asked, as "<verb> <resource>" or "<verb> <resource>/<subresource>".
+func (e AuditEvent) String() string {
+	return strings.TrimSuffix(e.Verb+" "+e.Resource+"/"+e.Subresource, "/")
+}
+
 // ours are the users of the control plane itself, whose requests no test has made.
 var ours = map[string]bool{
 	"system:apiserver": true, "system:kube-controller-manager": true, "weir:pod-simulator": true,

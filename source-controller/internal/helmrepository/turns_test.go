@@ -57,7 +57,7 @@ func TestManyPolls(t *testing.T) {
 	waiting.Add(objects)
 	writes := func() (n int) {
 		for _, e := range testenv.Audit(t) {
-			if e.Namespace == g.NS && e.Resource == "helmrepositories" && e.Verb != "get" && e.Verb != "list" && e.Verb != "watch" {
+			if e.Namespace == g.NS && e.Resource == "helmrepositories" && e.Writes() {
 				n++
 			}
 		}

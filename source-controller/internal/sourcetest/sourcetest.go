@@ -201,25 +201,16 @@ func Registry() http.Handler {
 	return ggcr.New(ggcr.Logger(log.New(io.Discard, "", 0)), ggcr.WithReferrersSupport(true))
 }
 
-// Requests returns what fn asked of the API server that is about the namespace, as
-// "<verb> <resource>" or "<verb> <resource>/<subresource>", in order.
-func Requests(t testing.TB, namespace string, fn func()) (out []string) {
+// Writes returns what fn changed, or wanted to, in the namespace, as
+// testenv.AuditEvent writes it, in order.
+func Writes(t testing.TB, namespace string, fn func()) (out []string) {
 	t.Helper()
 	before := len(testenv.Audit(t))
 	fn()
 	for _, e := range testenv.Audit(t)[before:] {
-		if e.Namespace == namespace && e.User != "system:serviceaccount:kube-system:namespace-controller" {
-			out = append(out, strings.TrimSuffix(e.Verb+" "+e.Resource+"/"+e.Subresource, "/"))
+		if e.Namespace == namespace && e.Writes() && e.User != "system:serviceaccount:kube-system:namespace-controller" {
+			out = append(out, e.String())
 		}
 	}
 	return out
-}
-
-// Writes returns of Requests those that change something.
-func Writes(t testing.TB, namespace string, fn func()) []string {
-	t.Helper()
-	return slices.DeleteFunc(Requests(t, namespace, fn), func(asked string) bool {
-		verb, _, _ := strings.Cut(asked, " ")
-		return verb == "get" || verb == "list" || verb == "watch"
-	})
 }
