@@ -2,9 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/ed25519"
-	"crypto/rand"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"net/http"
@@ -17,7 +14,6 @@ import (
 
 	"github.com/fluxcd/pkg/apis/meta"
 	"github.com/google/go-cmp/cmp"
-	"golang.org/x/crypto/ssh"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -491,23 +487,15 @@ func TestSignedCommit(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, labOptions{})
 	l.chosen()
-	public, private, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	block, err := ssh.MarshalPrivateKey(private, "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	key, err := ssh.NewPublicKey(public)
+	private, public, err := gitserver.NewIdentity("")
 	if err != nil {
 		t.Fatal(err)
 	}
 	signers := t.TempDir() + "/signers"
-	if err := os.WriteFile(signers, append([]byte("bot@example.com "), ssh.MarshalAuthorizedKey(key)...), 0o600); err != nil {
+	if err := os.WriteFile(signers, append([]byte("bot@example.com "), public...), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	l.create(&corev1.Secret{ObjectMeta: l.meta("signing"), Data: map[string][]byte{"identity": pem.EncodeToMemory(block)}})
+	l.create(&corev1.Secret{ObjectMeta: l.meta("signing"), Data: map[string][]byte{"identity": private}})
 	auto := l.automation("fleet", map[string]string{"web.yaml": l.web("1.0.0")}, func(a *imagev1.ImageUpdateAutomation) {
 		a.Spec.GitSpec.Commit.SigningKey = &imagev1.SigningKey{SecretRef: meta.LocalObjectReference{Name: "signing"}, Type: imagev1.SigningKeyTypeSSH}
 	})

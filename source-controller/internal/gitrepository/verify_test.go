@@ -1,16 +1,12 @@
 package gitrepository
 
 import (
-	"crypto/ed25519"
-	"crypto/rand"
-	"encoding/pem"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/fluxcd/pkg/apis/meta"
-	"golang.org/x/crypto/ssh"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -23,25 +19,11 @@ type signer struct{ file, public string }
 
 func newSigner(t *testing.T) signer {
 	t.Helper()
-	public, private, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	block, err := ssh.MarshalPrivateKey(private, "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	key, err := ssh.NewPublicKey(public)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := signer{filepath.Join(t.TempDir(), "key"), string(ssh.MarshalAuthorizedKey(key))}
-	if err := os.WriteFile(s.file, pem.EncodeToMemory(block), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(s.file+".pub", []byte(s.public), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	private, public, err := gitserver.NewIdentity("")
+	must(t, err)
+	s := signer{filepath.Join(t.TempDir(), "key"), string(public)}
+	must(t, os.WriteFile(s.file, private, 0o600))
+	must(t, os.WriteFile(s.file+".pub", public, 0o600))
 	return s
 }
 
