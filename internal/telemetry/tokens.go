@@ -20,8 +20,13 @@ func TokenCache(name string) []cache.Options {
 // latest registers collectors in the place of earlier ones of the same name.
 type latest struct{ prometheus.Registerer }
 
+// replacing keeps two caches of one name from taking each other's place at once.
+var replacing sync.Mutex
+
 // MustRegister implements prometheus.Registerer.
 func (l *latest) MustRegister(collectors ...prometheus.Collector) {
+	replacing.Lock()
+	defer replacing.Unlock()
 	for _, c := range collectors {
 		err := l.Register(c)
 		if earlier, ok := errors.AsType[prometheus.AlreadyRegisteredError](err); ok {
