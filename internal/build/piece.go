@@ -16,13 +16,14 @@ import (
 // piece is what one resource of kustomize comes to: an object, or the items of a
 // list. It holds for as long as the files and the spec that it is made of.
 type piece struct {
-	ID      string   // what kustomize knows the resource by
+	ID      string   // what kustomize knows the resource by; of parts only
 	From    string   // what it was called in the source, for messages
 	Objects []Object // none when it is configuration of kustomize
 	err     error    // why it is no object
 }
 
-// finisher makes pieces: it decrypts, substitutes and normalizes.
+// finisher makes pieces: it decrypts, substitutes and normalizes. It needs nothing
+// of kustomize that the gate guards.
 type finisher struct {
 	spec *Spec
 	sub  *substituter
@@ -49,7 +50,7 @@ func (f *finisher) all(ctx context.Context, built []*resource.Resource) ([]piece
 }
 
 func (f *finisher) piece(ctx context.Context, res *resource.Resource) piece {
-	p := piece{ID: res.CurId().String(), From: describe(res.GetKind(), res.GetNamespace(), res.GetName())}
+	p := piece{From: describe(res.GetKind(), res.GetNamespace(), res.GetName())}
 	data, err := f.render(ctx, res)
 	if err != nil {
 		p.err = fmt.Errorf("%s: %w", p.From, err)

@@ -150,7 +150,9 @@ func (p *parts) make(files map[string][]byte, all []int, own map[int]bool) (piec
 		if built[at].GetKind() != l.kind || p.across != nil && !slices.Contains(l.names, built[at].GetName()) {
 			return nil, false
 		}
-		pieces = append(pieces, p.finish.piece(r.ctx, built[at]))
+		done := p.finish.piece(r.ctx, built[at])
+		done.ID = built[at].CurId().String()
+		pieces = append(pieces, done)
 	}
 	return pieces, r.ctx.Err() == nil
 }

@@ -16,7 +16,7 @@ func text(t *testing.T, all []piece) string {
 	t.Helper()
 	var out strings.Builder
 	for _, p := range all {
-		fmt.Fprintln(&out, p.ID, p.From, p.err)
+		fmt.Fprintln(&out, p.From, p.err)
 		for _, o := range p.Objects {
 			fmt.Fprintln(&out, o.GVK, o.Namespace, o.Name, string(o.JSON))
 		}
