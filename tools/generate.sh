@@ -10,7 +10,8 @@ rm -f config/crd/bases/*.yaml
 bin/controller-gen object crd paths=./api/... output:crd:dir=config/crd/bases
 
 {
-	echo '# The definitions of all kinds. Apply them before the controllers: kubectl apply --server-side -k config/crd'
+	echo '# The definitions of all kinds, as they are generated. To install them take ../crds, which adds the labels that'
+	echo '# command lines look for.'
 	echo 'apiVersion: kustomize.config.k8s.io/v1beta1'
 	echo 'kind: Kustomization'
 	echo 'resources:'
