@@ -156,3 +156,37 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+// TestRepeatsEndInTime asserts that an event which could not be kept at first does not
+// make others count as repeats for longer than the interval.
+func TestRepeatsEndInTime(t *testing.T) {
+	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	now, broken := start, false
+	h := handlerOf(func(*eventv1.Event) error {
+		if broken {
+			return errors.New("the disk is full")
+		}
+		return nil
+	}, func() time.Time { return now })
+	other := strings.Replace(good, `"m"`, `"other"`, 1)
+	for i, step := range []struct {
+		after time.Duration
+		body  string
+		want  int
+	}{
+		{0, strings.Replace(good, `"m"`, `"before"`, 1), 202},
+		{time.Second, good, 503},
+		{time.Minute, other, 202},
+		{2 * time.Minute, other, 429},
+		{4 * time.Minute, good, 202},
+		{6*time.Minute + time.Second, other, 202},
+		{8 * time.Minute, good, 429},
+		{9*time.Minute + time.Second, good, 202},
+		{11 * time.Minute, other, 429},
+	} {
+		now, broken = start.Add(step.after), i == 1
+		if got := post(h, strings.NewReader(step.body)); got != step.want {
+			t.Errorf("after %s: answered %d, want %d", step.after, got, step.want)
+		}
+	}
+}

@@ -45,7 +45,7 @@ type limiter struct {
 
 	mu    sync.Mutex
 	until map[fingerprint]time.Time
-	order []fingerprint // as they came; they expire in that order
+	order []fingerprint // as they came, which is how they expire but for forgotten ones
 }
 
 func newLimiter(interval time.Duration, now func() time.Time) *limiter {
@@ -61,7 +61,7 @@ func (l *limiter) admit(f fingerprint) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.expire(now)
-	if _, known := l.until[f]; known {
+	if now.Before(l.until[f]) {
 		return false
 	}
 	l.until[f] = now.Add(l.interval)
