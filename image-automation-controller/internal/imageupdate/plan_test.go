@@ -2,14 +2,17 @@ package imageupdate
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/weirhq/weir/api/duration"
 	imagev1 "github.com/weirhq/weir/api/image/v1"
 	sourcev1 "github.com/weirhq/weir/api/source/v1"
 	"github.com/weirhq/weir/internal/gitrepo"
@@ -126,5 +129,20 @@ func TestLines(t *testing.T) {
 	release()
 	if len(l.heads) != 0 {
 		t.Errorf("%d lines are left", len(l.heads))
+	}
+}
+
+func TestTimeoutOf(t *testing.T) {
+	for text, want := range map[string]time.Duration{"": time.Minute, "20s": 20 * time.Second, "0s": time.Minute, "9999999999h": time.Minute} {
+		source := &sourcev1.GitRepository{}
+		if text != "" {
+			source.Spec.Timeout = &duration.Duration{}
+			if err := json.Unmarshal([]byte(`"`+text+`"`), source.Spec.Timeout); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := timeoutOf(source); got != want {
+			t.Errorf("spec.timeout %q gives a run %s, want %s", text, got, want)
+		}
 	}
 }

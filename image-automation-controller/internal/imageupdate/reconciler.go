@@ -70,11 +70,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, auto *imagev1.ImageUpdateAut
 	if err != nil {
 		return loop.Done{}, err
 	}
-	timeout := defaultTimeout
-	if source.Spec.Timeout != nil {
-		timeout = source.Spec.Timeout.Duration
-	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	ctx, cancel := context.WithTimeout(ctx, timeoutOf(source))
 	defer cancel()
 	repo, auth, err := r.open(ctx, source)
 	if err != nil {
@@ -114,6 +110,14 @@ func (r *Reconciler) Finalize(_ context.Context, auto *imagev1.ImageUpdateAutoma
 	r.pulls.forget(client.ObjectKeyFromObject(auto))
 	r.missed.forget(client.ObjectKeyFromObject(auto))
 	return nil
+}
+
+// timeoutOf is how long a run may take: as long as the source's own reconciliations.
+func timeoutOf(source *sourcev1.GitRepository) time.Duration {
+	if t := source.Spec.Timeout; t != nil && t.Duration > 0 {
+		return t.Duration
+	}
+	return defaultTimeout
 }
 
 // finish records the run in status.
