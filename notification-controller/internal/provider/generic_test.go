@@ -7,24 +7,7 @@ import (
 
 func TestGenericSends(t *testing.T) {
 	expectBoth(t, "generic", nil,
-		request{method: "POST", uri: "/owner/planted-secret-value", header: map[string]string{"Authorization": `Bearer planted-secret-value`, "Content-Type": `application/json`, "Gotk-Component": `kustomize-controller`}, body: `{
- "involvedObject": {
-  "kind": "Kustomization",
-  "namespace": "ns",
-  "name": "apps",
-  "uid": "uid-1"
- },
- "severity": "error",
- "timestamp": "2026-01-02T03:04:05Z",
- "message": "no <way>",
- "reason": "HealthCheckFailed",
- "metadata": {
-  "change_request": "7",
-  "revision": "main@sha1:0123456789012345678901234567890123456789",
-  "summary": "staging"
- },
- "reportingController": "kustomize-controller"
-}`},
+		request{method: "POST", uri: "/owner/planted-secret-value", header: map[string]string{"Authorization": `Bearer planted-secret-value`, "Content-Type": `application/json`, "Gotk-Component": `kustomize-controller`}, body: sampleJSON},
 	)
 }
 

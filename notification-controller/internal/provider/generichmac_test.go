@@ -7,24 +7,7 @@ import (
 
 func TestGenericHMACSends(t *testing.T) {
 	expectBoth(t, "generic-hmac", words{"6c07e864caa8cf6fb7a2ef06897e169ea9339f420efcf139eb08df0f2e5708fe", "445a418c7af394472e31a19506f3d7d12885fe228b0a4b84b6744bc55a5430f3"},
-		request{method: "POST", uri: "/owner/planted-secret-value", header: map[string]string{"Content-Type": `application/json`, "Gotk-Component": `kustomize-controller`, "X-Signature": `sha256=6c07e864caa8cf6fb7a2ef06897e169ea9339f420efcf139eb08df0f2e5708fe`}, body: `{
- "involvedObject": {
-  "kind": "Kustomization",
-  "namespace": "ns",
-  "name": "apps",
-  "uid": "uid-1"
- },
- "severity": "error",
- "timestamp": "2026-01-02T03:04:05Z",
- "message": "no <way>",
- "reason": "HealthCheckFailed",
- "metadata": {
-  "change_request": "7",
-  "revision": "main@sha1:0123456789012345678901234567890123456789",
-  "summary": "staging"
- },
- "reportingController": "kustomize-controller"
-}`},
+		request{method: "POST", uri: "/owner/planted-secret-value", header: map[string]string{"Content-Type": `application/json`, "Gotk-Component": `kustomize-controller`, "X-Signature": `sha256=6c07e864caa8cf6fb7a2ef06897e169ea9339f420efcf139eb08df0f2e5708fe`}, body: sampleJSON},
 	)
 }
 

@@ -43,6 +43,26 @@ func sample() *eventv1.Event {
 	}
 }
 
+// sampleJSON is sample as it stands on the wire.
+const sampleJSON = `{
+ "involvedObject": {
+  "kind": "Kustomization",
+  "namespace": "ns",
+  "name": "apps",
+  "uid": "uid-1"
+ },
+ "severity": "error",
+ "timestamp": "2026-01-02T03:04:05Z",
+ "message": "no <way>",
+ "reason": "HealthCheckFailed",
+ "metadata": {
+  "change_request": "7",
+  "revision": "main@sha1:0123456789012345678901234567890123456789",
+  "summary": "staging"
+ },
+ "reportingController": "kustomize-controller"
+}`
+
 // recovery is the event that ends what sample began.
 func recovery() *eventv1.Event {
 	e := sample()
