@@ -185,7 +185,7 @@ func (f *Fetcher) join(ctx context.Context, key string, want digest.Digest, read
 	fl := &flight{done: make(chan struct{}), cancel: cancel, waiters: 1}
 	f.flights[key] = fl
 	go func() {
-		it, err := f.make(ctx, want, read)
+		it, err := f.guarded(ctx, want, read)
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		delete(f.flights, key)
@@ -229,6 +229,16 @@ func (f *Fetcher) leave(fl *flight) (*Tree, error) {
 		fl.tree.Close()
 	}
 	return t, nil
+}
+
+// guarded is make on nobody's goroutine, where a panic would end the process.
+func (f *Fetcher) guarded(ctx context.Context, want digest.Digest, read func(context.Context, *os.File) error) (it *item, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			it, err = nil, fmt.Errorf("%w: internal error (please report it): %v", ErrArchive, p)
+		}
+	}()
+	return f.make(ctx, want, read)
 }
 
 // make reads an artifact to disk, verifies and unpacks it.

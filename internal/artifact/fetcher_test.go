@@ -397,3 +397,19 @@ func TestLoad(t *testing.T) {
 		t.Errorf("Load fails with %v, want the opener's error", err)
 	}
 }
+
+// TestPanicCostsOneFetch asserts that a panic over an artifact is an error for those who
+// wait for it, and nothing to others or to the next attempt.
+func TestPanicCostsOneFetch(t *testing.T) {
+	f := newFetcher(t, FetcherOptions{})
+	data, sum := archive(t, entry{name: "a.yaml", data: "kind: A"})
+	if _, err := f.Load(t.Context(), sum, func() (io.ReadCloser, error) { panic("a slip") }); !errors.Is(err, ErrArchive) || !strings.Contains(err.Error(), "a slip") {
+		t.Errorf("got %v", err)
+	}
+	tree, err := f.Load(t.Context(), sum, func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tree.Close()
+	mustRead(t, tree, "a.yaml", "kind: A")
+}
