@@ -18,12 +18,6 @@ import (
 	sourcev1 "github.com/weirhq/weir/api/source/v1"
 )
 
-// Source is what publishes artifacts.
-type Source interface {
-	Object
-	GetArtifact() *meta.Artifact
-}
-
 // Promise is an object of one kind, which is not reconciled yet and will be ready, and
 // what it takes to hold its kind to what all kinds promise.
 type Promise struct {
@@ -64,14 +58,14 @@ func (p Promise) told() []string {
 func (p Promise) ready() Source {
 	p.T.Helper()
 	obj := p.Reconcile()
-	Ready(p.T, obj)
+	checkReady(p.T, obj)
 	return obj
 }
 
 // costs asserts what the next reconciliation writes, which may be nothing.
 func (p Promise) costs(what, namespace string, want ...string) {
 	p.T.Helper()
-	if got := Writes(p.T, namespace, func() { p.Reconcile() }); !slices.Equal(got, want) {
+	if got := writes(p.T, namespace, func() { p.Reconcile() }); !slices.Equal(got, want) {
 		p.T.Errorf("%s costs the writes %q, want %q", what, got, want)
 	}
 }
@@ -132,17 +126,17 @@ func (p Promise) tellTampering() {
 	file := filepath.Join(p.Storage, filepath.FromSlash(want.Path))
 	Must(p.T, os.Remove(file)) // not in place: the file shares its bytes with the store's
 	Must(p.T, os.WriteFile(file, []byte("something else"), 0o600))
-	Gone(p.T, p.Files(), want.Path)
+	checkGone(p.T, p.Files(), want.Path)
 	if got := p.ready().GetArtifact(); got.Digest != want.Digest || got.Revision != want.Revision {
 		p.T.Errorf("it was replaced by %+v", got)
 	}
-	Served(p.T, p.Files(), want.Path)
+	download(p.T, p.Files(), want.Path)
 	if told := p.told(); len(told) != 1 || !strings.HasPrefix(told[0], "Warning "+sourcev1.ArtifactVerificationFailedReason+" ") || !strings.Contains(told[0], want.Revision) {
 		p.T.Errorf("the events are %q", told)
 	}
 	Must(p.T, os.Remove(file))
 	p.ready()
-	Served(p.T, p.Files(), want.Path)
+	download(p.T, p.Files(), want.Path)
 	if told := p.told(); len(told) != 0 {
 		p.T.Errorf("a lost file is told as a changed one: %q", told)
 	}
@@ -167,7 +161,7 @@ func (p Promise) loseWhileSuspended() {
 	}
 
 	p.swap(kept)
-	Served(p.T, p.Files(), want.Path)
+	download(p.T, p.Files(), want.Path)
 	back := p.Reconcile()
 	for _, kind := range []string{meta.ReadyCondition, sourcev1.ArtifactInStorageCondition} {
 		was, is := apimeta.FindStatusCondition(before.GetConditions(), kind), apimeta.FindStatusCondition(back.GetConditions(), kind)
@@ -187,7 +181,7 @@ func (p Promise) loseWhileSuspended() {
 	if now.Revision == want.Revision {
 		p.T.Error("it was resumed, and did not see the change")
 	}
-	Served(p.T, p.Files(), now.Path)
+	download(p.T, p.Files(), now.Path)
 }
 
 // swap changes the content of the storage for that of another folder, as a new process
@@ -209,7 +203,7 @@ func (p Promise) swap(other string) {
 func (p Promise) lost(want *meta.Artifact) Source {
 	p.T.Helper()
 	obj := p.Reconcile()
-	Gone(p.T, p.Files(), want.Path)
+	checkGone(p.T, p.Files(), want.Path)
 	if a := obj.GetArtifact(); a == nil || a.Revision != want.Revision {
 		p.T.Errorf("it is forgotten at which revision it was suspended: %+v", a)
 	}

@@ -43,7 +43,7 @@ func NewRig[T Source](t *testing.T, empty func() T, secret ...string) *Rig[T] {
 	t.Helper()
 	g := &Rig[T]{T: t, C: testenv.Client(t, sourcev1.AddToScheme), NS: testenv.Namespace(t), Storage: t.TempDir(), empty: empty}
 	g.secret = append(slices.Clone(secret), g.Storage)
-	g.Env, g.told = Env(g.C)
+	g.Env, g.told = newEnv(g.C)
 	return g
 }
 
@@ -107,7 +107,7 @@ func (g *Rig[T]) Reconcile(name string) T {
 func (g *Rig[T]) Ready(name string) T {
 	g.T.Helper()
 	obj := g.Reconcile(name)
-	Ready(g.T, obj)
+	checkReady(g.T, obj)
 	return obj
 }
 
@@ -116,7 +116,7 @@ func (g *Rig[T]) Ready(name string) T {
 func (g *Rig[T]) Fails(name, reason string, texts ...string) T {
 	g.T.Helper()
 	obj := g.Reconcile(name)
-	Failed(g.T, obj, reason, texts, g.secret...)
+	checkFailed(g.T, obj, reason, texts, g.secret...)
 	return obj
 }
 
@@ -126,13 +126,13 @@ func (g *Rig[T]) Told() []string { return Told(g.told) }
 // Served downloads a path of the file server.
 func (g *Rig[T]) Served(path string) []byte {
 	g.T.Helper()
-	return Served(g.T, g.Store.Handler(), path)
+	return download(g.T, g.Store.Handler(), path)
 }
 
 // Content returns the files of an artifact that is a tar.gz archive.
 func (g *Rig[T]) Content(a *meta.Artifact) map[string]string {
 	g.T.Helper()
-	return Files(g.T, g.Served(a.Path))
+	return unpacked(g.T, g.Served(a.Path))
 }
 
 // Promise begins a Promise of the object with the given name.

@@ -53,9 +53,9 @@ var logPanics = sync.OnceFunc(func() {
 	}, funcr.Options{}))
 })
 
-// Env returns what a reconciler runs in that the test calls itself, with c as its
+// newEnv returns what a reconciler runs in that the test calls itself, with c as its
 // client, and where its events arrive.
-func Env(c client.Client) (*process.Env, *record.FakeRecorder) {
+func newEnv(c client.Client) (*process.Env, *record.FakeRecorder) {
 	logPanics()
 	told := record.NewFakeRecorder(1000)
 	recorder := events.New(events.Options{Controller: "source-controller", Scheme: c.Scheme(), Kubernetes: told})
@@ -74,15 +74,16 @@ func Told(r *record.FakeRecorder) (out []string) {
 	}
 }
 
-// Object is a source, as far as the tests look at it.
-type Object interface {
+// Source is an object that publishes artifacts.
+type Source interface {
 	client.Object
+	GetArtifact() *meta.Artifact
 	GetConditions() []metav1.Condition
 	GetObservedGeneration() int64
 }
 
-// Ready ends the test unless obj is ready, in its present generation.
-func Ready(t testing.TB, obj Object) {
+// checkReady ends the test unless obj is ready, in its present generation.
+func checkReady(t testing.TB, obj Source) {
 	t.Helper()
 	c := apimeta.FindStatusCondition(obj.GetConditions(), meta.ReadyCondition)
 	if c == nil || c.Status != metav1.ConditionTrue || obj.GetObservedGeneration() != obj.GetGeneration() {
@@ -90,9 +91,9 @@ func Ready(t testing.TB, obj Object) {
 	}
 }
 
-// Failed ends the test unless Ready is False for the reason, and asserts that the
+// checkFailed ends the test unless Ready is False for the reason, and asserts that the
 // message has all the texts in it, and nothing of what is secret.
-func Failed(t testing.TB, obj Object, reason string, texts []string, secret ...string) {
+func checkFailed(t testing.TB, obj Source, reason string, texts []string, secret ...string) {
 	t.Helper()
 	c := apimeta.FindStatusCondition(obj.GetConditions(), meta.ReadyCondition)
 	if c == nil || c.Status != metav1.ConditionFalse || c.Reason != reason {
@@ -111,12 +112,12 @@ func Failed(t testing.TB, obj Object, reason string, texts []string, secret ...s
 }
 
 // Stalled tells whether only an edit helps obj.
-func Stalled(obj Object) bool {
+func Stalled(obj Source) bool {
 	return apimeta.IsStatusConditionTrue(obj.GetConditions(), meta.StalledCondition)
 }
 
-// Served downloads a path of a file server.
-func Served(t testing.TB, h http.Handler, path string) []byte {
+// download gets a path of a file server.
+func download(t testing.TB, h http.Handler, path string) []byte {
 	t.Helper()
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/"+path, nil))
@@ -126,8 +127,8 @@ func Served(t testing.TB, h http.Handler, path string) []byte {
 	return w.Body.Bytes()
 }
 
-// Gone asserts that a file server has nothing at path.
-func Gone(t testing.TB, h http.Handler, path string) {
+// checkGone asserts that a file server has nothing at path.
+func checkGone(t testing.TB, h http.Handler, path string) {
 	t.Helper()
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/"+path, nil))
@@ -136,8 +137,8 @@ func Gone(t testing.TB, h http.Handler, path string) {
 	}
 }
 
-// Files returns what is in a tar.gz archive, but for folders.
-func Files(t testing.TB, archive []byte) map[string]string {
+// unpacked returns what is in a tar.gz archive, but for folders.
+func unpacked(t testing.TB, archive []byte) map[string]string {
 	t.Helper()
 	zr, err := gzip.NewReader(bytes.NewReader(archive))
 	Must(t, err)
@@ -201,9 +202,9 @@ func Registry() http.Handler {
 	return ggcr.New(ggcr.Logger(log.New(io.Discard, "", 0)), ggcr.WithReferrersSupport(true))
 }
 
-// Writes returns what fn changed, or wanted to, in the namespace, as
+// writes returns what fn changed, or wanted to, in the namespace, as
 // testenv.AuditEvent writes it, in order.
-func Writes(t testing.TB, namespace string, fn func()) (out []string) {
+func writes(t testing.TB, namespace string, fn func()) (out []string) {
 	t.Helper()
 	before := len(testenv.Audit(t))
 	fn()
