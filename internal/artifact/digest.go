@@ -15,9 +15,9 @@ const sha1Algorithm digest.Algorithm = "sha1"
 
 func init() { digest.RegisterAlgorithm(sha1Algorithm, crypto.SHA1) }
 
-// ParseAlgorithm returns the digest algorithm called name: sha1, sha256, sha384,
+// parseAlgorithm returns the digest algorithm called name: sha1, sha256, sha384,
 // sha512 or blake3. Empty means sha256.
-func ParseAlgorithm(name string) (digest.Algorithm, error) {
+func parseAlgorithm(name string) (digest.Algorithm, error) {
 	if name == "" {
 		return digest.SHA256, nil
 	}

@@ -22,7 +22,7 @@ var ErrStorage = errors.New("artifact storage fails")
 type StoreOptions struct {
 	Dir              string        // folder of the store; made when it is not there
 	Host             string        // host[:port] in the URLs of artifacts
-	Algorithm        string        // of digests; "" means sha256 (see ParseAlgorithm)
+	Algorithm        string        // of digests: sha1, sha256, sha384, sha512 or blake3; "" means sha256
 	RetentionTTL     time.Duration // an artifact that was replaced stays this long, and
 	RetentionRecords int           // at least this many stay of each object, the current one included; 0 means 2
 	MaxBytes         int64         // of the files of one artifact; 0 means 1 GiB
@@ -76,7 +76,7 @@ func NewStore(o StoreOptions) (*Store, error) {
 	if o.Dir == "" || o.Host == "" {
 		return nil, errors.New("a store needs a folder and the host of its URLs")
 	}
-	algorithm, err := ParseAlgorithm(o.Algorithm)
+	algorithm, err := parseAlgorithm(o.Algorithm)
 	if err != nil {
 		return nil, err
 	}

@@ -30,8 +30,8 @@ import (
 // ErrTooMany is wrapped when more images are asked for than may be looked at.
 var ErrTooMany = errors.New("too many images")
 
-// MaxTags bounds the images that are looked at for one policy.
-const MaxTags = 1_000
+// maxTags bounds the images that are looked at for one policy.
+const maxTags = 1_000
 
 const (
 	maxKnown  = 200_000 // digests in memory and on file
@@ -79,8 +79,8 @@ func Open(path string, client *registry.Client) (*Cache, error) {
 
 // Admit refuses more images than may be looked at for one policy.
 func Admit(tags int) error {
-	if tags > MaxTags {
-		return fmt.Errorf("%w: %d tags would have to be looked at for their build times, more than %d; narrow spec.filterTags.pattern", ErrTooMany, tags, MaxTags)
+	if tags > maxTags {
+		return fmt.Errorf("%w: %d tags would have to be looked at for their build times, more than %d; narrow spec.filterTags.pattern", ErrTooMany, tags, maxTags)
 	}
 	return nil
 }

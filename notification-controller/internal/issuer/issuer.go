@@ -28,8 +28,8 @@ const (
 	google     = "https://accounts.google.com"
 	googleKeys = "https://www.googleapis.com/oauth2/v3/certs"
 
-	// MaxToken bounds a token, in bytes.
-	MaxToken = 16 << 10
+	// maxToken bounds a token, in bytes.
+	maxToken = 16 << 10
 	// maxIssuers bounds the issuers that are remembered.
 	maxIssuers = 100
 	// keep is how long an issuer's description and keys are used.
@@ -87,7 +87,7 @@ func New(o Options) *Verifier {
 // the name serves to choose the issuer to verify it with.
 func Of(token string) (string, error) {
 	parts := strings.Split(token, ".")
-	if len(token) > MaxToken || len(parts) != 3 {
+	if len(token) > maxToken || len(parts) != 3 {
 		return "", fmt.Errorf("%w: it is no JSON Web Token", ErrToken)
 	}
 	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
@@ -126,7 +126,7 @@ func (v *Verifier) VerifyGoogle(ctx context.Context, audience, token string) (ma
 }
 
 func (v *Verifier) check(ctx context.Context, s *source, issuer, audience, token string) (map[string]any, error) {
-	if len(token) > MaxToken || audience == "" {
+	if len(token) > maxToken || audience == "" {
 		return nil, fmt.Errorf("%w: it is too long, or there is no audience to compare", ErrToken)
 	}
 	seen := &observed{KeySet: s.keys}

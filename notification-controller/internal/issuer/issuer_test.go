@@ -128,7 +128,7 @@ func TestTokens(t *testing.T) {
 		"without a key's name":      {l.signed("", l.claims(nil)), true},
 		"nothing":                   {"", false},
 		"no token":                  {"a.b.c", false},
-		"too long":                  {l.signed("one", l.claims(map[string]any{"x": strings.Repeat("x", MaxToken)})), false},
+		"too long":                  {l.signed("one", l.claims(map[string]any{"x": strings.Repeat("x", maxToken)})), false},
 		"unsigned":                  {b64(`{"alg":"none"}`) + "." + parts[1] + ".", false},
 		"unsigned, signature kept":  {b64(`{"alg":"none"}`) + "." + parts[1] + "." + parts[2], false},
 		"without a signature":       {parts[0] + "." + parts[1] + ".", false},

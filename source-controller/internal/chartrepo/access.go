@@ -42,7 +42,7 @@ type Access struct {
 func Resolve(ctx context.Context, c client.Reader, repo *sourcev1.HelmRepository) (Access, error) {
 	a := Access{PassCredentials: repo.Spec.PassCredentials}
 	var err error
-	if a.URL, err = ParseURL(repo.Spec.URL); err != nil {
+	if a.URL, err = parseURL(repo.Spec.URL); err != nil {
 		return a, fmt.Errorf("spec.url: %w", err)
 	}
 	if ref := repo.Spec.SecretRef; ref != nil {
@@ -69,8 +69,8 @@ func Resolve(ctx context.Context, c client.Reader, repo *sourcev1.HelmRepository
 	return a, nil
 }
 
-// ParseURL reads the address of a repository.
-func ParseURL(text string) (*url.URL, error) {
+// parseURL reads the address of a repository.
+func parseURL(text string) (*url.URL, error) {
 	u, err := url.Parse(text)
 	switch {
 	case err != nil:

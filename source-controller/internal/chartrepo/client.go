@@ -28,9 +28,6 @@ const (
 	maxExplanation = 1 << 20 // bytes of an answer that is no file
 )
 
-// Busy is the error of a server that asked to be left alone for a while.
-type Busy = upstream.Busy
-
 // Client keeps connections between calls. The zero value is ready; it is safe for
 // concurrent use.
 type Client struct {
@@ -51,7 +48,7 @@ type File struct {
 
 // Get reads the file at target, which may have max bytes. A known state makes the
 // request conditional. Errors wrap ErrURL, ErrRedirect, ErrCredentials,
-// ErrNotFound or *Busy, or are those of the connection.
+// ErrNotFound or *upstream.Busy, or are those of the connection.
 func (c *Client) Get(ctx context.Context, a Access, target *url.URL, known State, limit int64) (File, error) {
 	hc, err := c.client(a)
 	if err != nil {
