@@ -51,13 +51,19 @@ type health struct {
 
 	mu    sync.Mutex
 	items map[item][]*patient
-	of    map[types.NamespacedName]map[item]*patient
+	of    map[interest]map[item]*patient
+}
+
+// interest is what an owner asks about at a time, see Rules.Part.
+type interest struct {
+	owner types.NamespacedName
+	part  string
 }
 
 // patient is one owner's interest in one object.
 type patient struct {
-	ref     Ref
-	owner   types.NamespacedName
+	ref Ref
+	interest
 	item    item
 	applier *Applier
 	gvr     schema.GroupVersionResource
@@ -77,7 +83,7 @@ type patient struct {
 }
 
 func (h *health) start(c *Cluster) {
-	h.cluster, h.items, h.of = c, map[item][]*patient{}, map[types.NamespacedName]map[item]*patient{}
+	h.cluster, h.items, h.of = c, map[item][]*patient{}, map[interest]map[item]*patient{}
 	h.queue = workqueue.NewTypedDelayingQueue[*patient]()
 	context.AfterFunc(c.ctx, h.queue.ShutDown)
 	for range c.options.Concurrency {
@@ -98,7 +104,7 @@ func (h *health) moved(it item, m *metav1.PartialObjectMetadata) {
 			}
 		}
 		p.seen = max(p.seen, rv)
-		if p.fresh && p.state == pending && p.seen > p.rv {
+		if p.fresh && p.state != ready && p.seen > p.rv {
 			h.queue.AddAfter(p, max(0, readGap-time.Since(p.last)))
 		}
 	}
@@ -126,10 +132,11 @@ func (h *health) safely(p *patient) {
 }
 
 // reread reads an object that was not ready and tells its owner when it has
-// failed, or when it was the last one to become ready.
+// failed, or when it was the last one to become ready, of those that had failed
+// as well.
 func (h *health) reread(p *patient) {
 	h.mu.Lock()
-	idle := p.dropped || p.state != pending
+	before, idle := p.state, p.dropped || p.state == ready
 	h.mu.Unlock()
 	if idle {
 		return
@@ -139,12 +146,12 @@ func (h *health) reread(p *patient) {
 	h.read(ctx, p)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if p.dropped || p.state == pending {
+	if p.dropped || p.state == pending || p.state == before {
 		return
 	}
 	if p.state == ready {
-		for _, other := range h.of[p.owner] {
-			if other.state == pending {
+		for _, other := range h.of[p.interest] {
+			if other.state != ready {
 				return
 			}
 		}
@@ -168,12 +175,14 @@ func (h *health) read(ctx context.Context, p *patient) {
 	if p.dropped {
 		return
 	}
-	if st != pending {
+	switch {
+	case st == ready, again == 0: // nothing to wait for, or no right to look
 		p.unfollow()
 		return
-	}
-	if p.seen > p.rv {
+	case p.seen > p.rv:
 		again = readGap
+	case st == failed:
+		again = max(again, readIdle)
 	}
 	h.queue.AddAfter(p, again)
 }
@@ -188,7 +197,7 @@ func (p *patient) unfollow() {
 // Health tells how objects are, by what is known of them; only objects that
 // were not asked about before, or that moved since, are read. It does not wait:
 // from now on the owner is notified when one of those that are not ready fails,
-// and when the last of them is ready. Objects that are not in refs are not
+// and when the last of them is ready, be it that it had failed. Objects that are not in refs are not
 // followed any more for this owner; a nil refs ends all interest.
 //
 // What "ready" means is kstatus', but a Job has to complete. An object that
@@ -204,6 +213,7 @@ func (a *Applier) HealthBy(ctx context.Context, owner types.NamespacedName, refs
 	}
 	var out Health
 	var asked, unread []*patient
+	asking := interest{owner, rules.Part}
 	keep, kinds := map[item]bool{}, a.findKinds(ctx, refs)
 	for _, r := range refs {
 		kind := kinds[r.GroupVersionKind]
@@ -228,12 +238,12 @@ func (a *Applier) HealthBy(ctx context.Context, owner types.NamespacedName, refs
 			continue
 		}
 		keep[it] = true
-		p, read := a.health.ask(a, owner, r, it, kind.mapping.Resource, covered, rule, rules.ID)
+		p, read := a.health.ask(a, asking, r, it, kind.mapping.Resource, covered, rule, rules.ID)
 		if asked = append(asked, p); read {
 			unread = append(unread, p)
 		}
 	}
-	a.health.keep(owner, keep)
+	a.health.keep(asking, keep)
 	fanOut(a.options.Concurrency, len(unread), func(i int) { a.health.read(ctx, unread[i]) })
 	if err := ctx.Err(); err != nil {
 		return Health{}, err
@@ -291,16 +301,16 @@ func (c *Cluster) covered(it item, owner types.NamespacedName) coverage {
 
 // ask registers an owner's interest in an object. read is true when what is
 // known of it is out of date.
-func (h *health) ask(a *Applier, owner types.NamespacedName, r Ref, it item, gvr schema.GroupVersionResource, c coverage, rule Rule, rules string) (p *patient, read bool) {
+func (h *health) ask(a *Applier, asking interest, r Ref, it item, gvr schema.GroupVersionResource, c coverage, rule Rule, rules string) (p *patient, read bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	p = h.of[owner][it]
+	p = h.of[asking][it]
 	if p == nil {
-		p = &patient{ref: r, owner: owner, item: it, gvr: gvr}
-		if h.of[owner] == nil {
-			h.of[owner] = map[item]*patient{}
+		p = &patient{ref: r, interest: asking, item: it, gvr: gvr}
+		if h.of[asking] == nil {
+			h.of[asking] = map[item]*patient{}
 		}
-		h.of[owner][it] = p
+		h.of[asking][it] = p
 		h.items[it] = append(h.items[it], p)
 	}
 	p.applier = a
@@ -309,7 +319,7 @@ func (h *health) ask(a *Applier, owner types.NamespacedName, r Ref, it item, gvr
 	}
 	p.rule, p.rules = rule, rules
 	followed := p.follow != nil
-	if c == unseen && !followed && p.state == pending {
+	if c == unseen && !followed && p.state != ready {
 		h.followOne(a, p)
 	}
 	return p, !p.fresh || p.seen > p.rv || c == unseen && !followed
@@ -325,28 +335,40 @@ func (h *health) followOne(a *Applier, p *patient) {
 	go p.source.Run(ctx)
 }
 
-// keep ends the owner's interest in all other objects.
-func (h *health) keep(owner types.NamespacedName, keep map[item]bool) {
+// keep ends the interest in all other objects.
+func (h *health) keep(asking interest, keep map[item]bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for it, p := range h.of[owner] {
+	h.drop(asking, keep)
+}
+
+func (h *health) drop(asking interest, keep map[item]bool) {
+	for it, p := range h.of[asking] {
 		if keep[it] {
 			continue
 		}
 		p.dropped = true
 		p.unfollow()
-		delete(h.of[owner], it)
+		delete(h.of[asking], it)
 		h.items[it] = slices.DeleteFunc(h.items[it], func(q *patient) bool { return q == p })
 		if len(h.items[it]) == 0 {
 			delete(h.items, it)
 		}
 	}
-	if len(h.of[owner]) == 0 {
-		delete(h.of, owner)
+	if len(h.of[asking]) == 0 {
+		delete(h.of, asking)
 	}
 }
 
-func (h *health) forget(owner types.NamespacedName) { h.keep(owner, nil) }
+func (h *health) forget(owner types.NamespacedName) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for asking := range h.of {
+		if asking.owner == owner {
+			h.drop(asking, nil)
+		}
+	}
+}
 
 // followed reports whether the events of an object come by a watch of its own.
 func (h *health) followed(it item) bool {

@@ -82,6 +82,48 @@ func TestHealthFailureIsToldAtOnce(t *testing.T) {
 	l.patch(h, "status-controller", stalled, "status")
 	l.noticed()
 	l.wantHealth(refs(g, h), 0, 1, 1, 0)
+
+	// What had failed is followed, too: it may recover.
+	l.patch(g, "status-controller", isReady, "status")
+	until(t, "the other being known as ready", func() bool { got, _ := l.ask("", refs(g, h)); return got.Ready == 1 })
+	l.quiet() // one has failed still
+	l.patch(h, "status-controller", isReady, "status")
+	l.noticed()
+	l.wantHealth(refs(g, h), 2, 0, 0, 0)
+}
+
+// TestHealthInParts: who asks about one thing and then another is told of both.
+func TestHealthInParts(t *testing.T) {
+	l := newLab(t)
+	l.gadgets()
+	g, h := l.object(gadgetYAML, "part-g"), l.object(gadgetYAML, "part-h")
+	l.want(l.set(g, h), "created 2", 4)
+	for _, o := range []build.Object{g, h} {
+		l.patch(o, "status-controller", notReady, "status")
+		l.caughtUp(o)
+	}
+	about := func(part string, o build.Object) int {
+		l.meter.take()
+		_, err := l.As("").HealthBy(t.Context(), l.owner, refs(o), Rules{Part: part})
+		must(t, err)
+		n, _ := l.meter.take()
+		return n
+	}
+	for round, want := range []int{1, 0} {
+		if n, m := about("", g), about("dependencies", h); n != want || m != want {
+			t.Errorf("round %d: %d and %d requests, want %d", round, n, m, want)
+		}
+	}
+	l.patch(g, "status-controller", isReady, "status")
+	l.noticed() // not for want of the other: that is another matter
+	l.patch(h, "status-controller", isReady, "status")
+	l.noticed()
+	l.Forget(l.owner)
+	l.health.mu.Lock()
+	defer l.health.mu.Unlock()
+	if len(l.health.items)+len(l.health.of) > 0 {
+		t.Error("interest is kept")
+	}
 }
 
 func TestHealthOfWorkloads(t *testing.T) {

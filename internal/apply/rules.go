@@ -13,6 +13,9 @@ type Rules struct {
 	// ID names the content of the rules. When it changes, all objects are
 	// judged anew.
 	ID string
+	// Part names what is asked about, for owners that ask about several things at
+	// different times: objects of another part stay followed.
+	Part string
 	// ByKind holds a rule for each kind. One without a kind is for all kinds of
 	// its group that have none of their own.
 	ByKind map[schema.GroupKind]Rule

@@ -43,6 +43,7 @@ func (r *Reconciler) objects(ctx context.Context, k *kustomizev1.Kustomization, 
 	if len(d.wishes.DependsOn) == 0 {
 		return nil
 	}
+	part := apply.Rules{Part: "dependencies"} // k may be waiting for health as well
 	var refs []apply.Ref
 	for _, o := range d.wishes.DependsOn {
 		if r.NoCrossNamespaceRefs && o.Namespace != k.Namespace {
@@ -51,7 +52,7 @@ func (r *Reconciler) objects(ctx context.Context, k *kustomizev1.Kustomization, 
 		}
 		refs = append(refs, apply.Ref{GroupVersionKind: o.GroupVersionKind, Namespace: o.Namespace, Name: o.Name})
 	}
-	health, err := r.here(k).Health(ctx, client.ObjectKeyFromObject(k), refs)
+	health, err := r.here(k).HealthBy(ctx, client.ObjectKeyFromObject(k), refs, part)
 	if err != nil {
 		return loop.Retry(meta.DependencyNotReadyReason, fmt.Errorf("%sdepends-on: %w", wish.Prefix, err))
 	}

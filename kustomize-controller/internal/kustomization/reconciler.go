@@ -129,8 +129,13 @@ func New(o Options) *Reconciler {
 }
 
 // Reconcile makes the cluster equal to the build of k's source.
-func (r *Reconciler) Reconcile(ctx context.Context, k *kustomizev1.Kustomization) (loop.Done, error) {
+func (r *Reconciler) Reconcile(ctx context.Context, k *kustomizev1.Kustomization) (done loop.Done, err error) {
 	start := time.Now()
+	defer func() {
+		if err != nil && !errors.Is(err, loop.ErrLater) {
+			r.recall(k).waiting = time.Time{} // it is not health that k waits for now
+		}
+	}()
 	demands, err := r.demands(k)
 	if err != nil {
 		return loop.Done{}, err
@@ -139,12 +144,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, k *kustomizev1.Kustomization
 	if err != nil {
 		return loop.Done{}, err
 	}
-	done, err := r.release(ctx, k, source, demands, start)
+	done, err = r.release(ctx, k, source, demands, start)
 	if err != nil && done.Metadata == nil {
 		done.Metadata = source.metadata() // a failure is of a revision, too
-	}
-	if err != nil && !errors.Is(err, loop.ErrLater) {
-		r.recall(k).waiting = time.Time{} // what k waits for now is not health
 	}
 	return done, err
 }

@@ -19,6 +19,7 @@ import (
 
 	"github.com/weirhq/weir/api/duration"
 	kustomizev1 "github.com/weirhq/weir/api/kustomize/v1"
+	sourcev1 "github.com/weirhq/weir/api/source/v1"
 	"github.com/weirhq/weir/internal/testenv"
 )
 
@@ -221,6 +222,27 @@ func TestHealthTimesOut(t *testing.T) {
 	if len(k.Status.Inventory.Entries) != 1 {
 		t.Errorf("inventory = %+v", k.Status.Inventory)
 	}
+}
+
+// The time in which something else was in the way is not counted as one of
+// waiting for health.
+func TestHealthWaitStartsOver(t *testing.T) {
+	t.Parallel()
+	g := newRig(t)
+	files := map[string]string{"app/web.yaml": strings.Replace(deployment, "metadata: {labels: {app: web}}", "metadata: {labels: {app: web}, annotations: {weir.dev/simulate: stall}}", 1)}
+	g.publish("v1", files)
+	g.kustomization("app", func(s *kustomizev1.KustomizationSpec) { s.Wait = true })
+	k, _ := g.reconcile("app")
+	g.wantReady(k, metav1.ConditionUnknown, meta.ProgressingReason)
+	g.worker.recall(k).waiting = time.Now().Add(-time.Hour)
+	if err := g.Delete(t.Context(), &sourcev1.GitRepository{ObjectMeta: metav1.ObjectMeta{Namespace: g.ns, Name: "source"}}); err != nil {
+		t.Fatal(err)
+	}
+	k, _ = g.reconcile("app")
+	g.wantReady(k, metav1.ConditionFalse, meta.ArtifactFailedReason)
+	g.publish("v1", files)
+	k, _ = g.reconcile("app")
+	g.wantReady(k, metav1.ConditionUnknown, meta.ProgressingReason)
 }
 
 func TestFailuresAreExplained(t *testing.T) {
