@@ -126,6 +126,10 @@ func (r *resource) mark(ev drift.Event) {
 	if !ok {
 		return
 	}
+	owner, ours := r.cluster.owner(row.Owner)
+	if !ours && !row.Applied {
+		return // nobody here would ever put it right
+	}
 	wait := r.cluster.fightPause(r.item(ev.Key))
 	d := &dirt{ref: Ref{GroupVersionKind: r.mapping.GroupVersionKind}, owner: row.Owner,
 		verdict: ev.Verdict, fight: wait > 0, due: time.Now().Add(wait)}
@@ -141,7 +145,7 @@ func (r *resource) mark(ev drift.Event) {
 	r.mu.Lock()
 	r.dirt[ev.Key] = d
 	r.mu.Unlock()
-	if owner, ok := r.cluster.owner(row.Owner); ok && ev.Verdict != drift.Taken && (ev.Verdict != drift.Gone || !row.Expires) {
+	if ours && ev.Verdict != drift.Taken && (ev.Verdict != drift.Gone || !row.Expires) {
 		r.cluster.tell(owner, wait)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/weirhq/weir/internal/apply/drift"
 	"github.com/weirhq/weir/internal/build"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -210,4 +211,28 @@ func TestFightsOfOneOwner(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestLeftAloneForAWhile: when an annotation on the object no longer keeps it from
+// being applied, its owner hears of it, also when it was skipped meanwhile.
+func TestLeftAloneForAWhile(t *testing.T) {
+	l := newLab(t)
+	o := l.configMap("left", "ours")
+	s := l.set(o)
+	l.want(s, "created 1", 2)
+	l.patch(o, "admin", `{"metadata":{"annotations":{"kustomize.toolkit.fluxcd.io/reconcile":"disabled"}},"data":{"a":"theirs"}}`)
+	r, k, _ := l.row(o)
+	until(t, "the annotation being seen", func() bool { row, _ := r.table.Row(k); return row.Marks&drift.Leave != 0 })
+	l.want(s, "skipped 1", 0)
+	l.quiet()
+	l.patch(o, "admin", `{"metadata":{"annotations":{"kustomize.toolkit.fluxcd.io/reconcile":null}}}`)
+	l.noticed()
+	if got, _ := l.apply(s); got != "configured 1" {
+		t.Errorf("apply did %q", got)
+	}
+	l.caughtUp(o)
+	if got := l.live(o).Object["data"].(map[string]any)["a"]; got != "ours" {
+		t.Errorf("data.a is %q", got)
+	}
+	l.want(s, "unchanged 1", 0)
 }

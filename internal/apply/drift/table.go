@@ -162,7 +162,7 @@ func (t *Table) judge(k Key, typ watch.EventType, m *metav1.PartialObjectMetadat
 	old, known := t.rows[k]
 	pr, ordered := t.Policy.Take(m)
 	if !known || !old.Applied {
-		return t.see(k, typ, pr, m)
+		return t.see(k, typ, pr, m, old.Marks)
 	}
 	old.epoch = t.epoch
 	t.rows[k] = old
@@ -200,13 +200,16 @@ func (t *Table) judge(k Key, typ watch.EventType, m *metav1.PartialObjectMetadat
 	return Same
 }
 
-// see remembers an object that was not applied by us since the start.
-func (t *Table) see(k Key, typ watch.EventType, pr Print, m *metav1.PartialObjectMetadata) Verdict {
-	switch {
-	case typ == watch.Deleted || m.DeletionTimestamp != nil:
+// see remembers an object that was not applied by us since the start, or is left
+// alone, as its marks before said.
+func (t *Table) see(k Key, typ watch.EventType, pr Print, m *metav1.PartialObjectMetadata, before Marks) Verdict {
+	if typ == watch.Deleted || m.DeletionTimestamp != nil {
 		delete(t.rows, k)
-	default:
-		t.rows[k] = Row{Print: pr, epoch: t.epoch}
+		return Unknown
+	}
+	t.rows[k] = Row{Print: pr, epoch: t.epoch}
+	if before&Leave != 0 && pr.Marks&Leave == 0 {
+		return Verify
 	}
 	return Unknown
 }

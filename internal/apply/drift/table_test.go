@@ -136,6 +136,14 @@ func TestLeftAloneUntilNow(t *testing.T) {
 	if _, got := tb.Observe(watch.Modified, object(12, full, entry("operator", "Update", ""))); got != Verify {
 		t.Errorf("after the annotation went: %s, want %s", got, Verify)
 	}
+	tb = applied(object(10, full))
+	tb.Observe(watch.Modified, leave)
+	tb.Release(KeyOf("", "x"))
+	for i, want := range []Verdict{Verify, Unknown} {
+		if _, got := tb.Observe(watch.Modified, object(12+i, less)); got != want {
+			t.Errorf("released, event %d after the annotation went: %s, want %s", i, got, want)
+		}
+	}
 }
 
 func TestListing(t *testing.T) {
