@@ -4,12 +4,16 @@
 package remote
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
@@ -33,6 +37,7 @@ type Clusters struct {
 type cluster struct {
 	*apply.Cluster
 	users int
+	moved *atomic.Bool // what it was reached by is another cluster's now
 }
 
 // New returns an empty Clusters. Close it after use.
@@ -47,7 +52,7 @@ func (c *Clusters) Use(owner types.NamespacedName, kubeconfig []byte) (*apply.Cl
 	if err != nil {
 		return nil, err
 	}
-	return c.use(owner, fmt.Sprintf("kubeconfig %x", sha256.Sum256(kubeconfig)), cfg)
+	return c.use(owner, fmt.Sprintf("kubeconfig %x", sha256.Sum256(kubeconfig)), cfg, new(atomic.Bool))
 }
 
 // UseAddress returns the cluster at an address, reached with tokens. What the
@@ -57,50 +62,75 @@ func (c *Clusters) UseAddress(owner types.NamespacedName, a Address, token func(
 	if err != nil {
 		return nil, err
 	}
-	return c.use(owner, a.id(owner), cfg)
+	return c.use(owner, a.id(owner), cfg, new(atomic.Bool))
 }
 
 // UseCloud returns the cluster that a cloud knows. The cloud is asked when the
-// cluster is opened, and for tokens; what it says has to be https.
+// cluster is opened, and for tokens; what it says has to be https. When a token
+// comes with another address, as of a cluster that was made anew under its name,
+// the cluster is opened again.
 func (c *Clusters) UseCloud(ctx context.Context, owner types.NamespacedName, a Address, connect func(context.Context) (Connection, error)) (*apply.Cluster, error) {
 	id := a.id(owner)
 	c.mu.Lock()
-	if at := c.open[id]; at != nil && c.users[owner] == id {
+	switch at := c.open[id]; {
+	case at == nil:
+	case at.moved.Load():
+		c.abandon(id)
+	case c.users[owner] == id:
 		c.mu.Unlock()
 		return at.Cluster, nil
 	}
 	c.mu.Unlock()
-	found, err := connect(ctx)
+	found, err := find(ctx, connect)
 	if err != nil {
 		return nil, err
 	}
-	if !strings.Contains(found.Host, "://") {
-		found.Host = "https://" + found.Host // an endpoint is a bare address in some clouds
-	}
-	if u, err := url.Parse(found.Host); err != nil || u.Scheme != "https" {
-		return nil, fmt.Errorf("%w: the cloud's answer has no https endpoint", ErrKubeconfig)
-	}
 	a.Host, a.CA = found.Host, found.CA
-	first := &found.Token
+	first, moved := &found.Token, new(atomic.Bool)
 	cfg, err := a.config(func(ctx context.Context) (Token, error) {
 		if t := first; t != nil { // the one that came with the address
 			first = nil
 			return *t, nil
 		}
-		again, err := connect(ctx)
-		return again.Token, err
+		again, err := find(ctx, connect)
+		if err != nil {
+			return Token{}, err
+		}
+		if again.Host != a.Host || !bytes.Equal(again.CA, a.CA) {
+			moved.Store(true)
+			return Token{}, errMoved
+		}
+		return again.Token, nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	return c.use(owner, id, cfg)
+	return c.use(owner, id, cfg, moved)
+}
+
+// errMoved says that a token is for another address than the one that is used.
+var errMoved = errors.New("the cloud has another cluster under this name than before: it is connected to at the next attempt")
+
+// find asks a cloud for a cluster.
+func find(ctx context.Context, connect func(context.Context) (Connection, error)) (Connection, error) {
+	found, err := connect(ctx)
+	if err != nil {
+		return Connection{}, err
+	}
+	if !strings.Contains(found.Host, "://") {
+		found.Host = "https://" + found.Host // an endpoint is a bare address in some clouds
+	}
+	if u, err := url.Parse(found.Host); err != nil || u.Scheme != "https" {
+		return Connection{}, fmt.Errorf("%w: the cloud's answer has no https endpoint", ErrKubeconfig)
+	}
+	return found, nil
 }
 
 func (a Address) id(owner types.NamespacedName) string {
 	return fmt.Sprintf("address %q", []string{owner.Namespace, a.Provider, a.Cluster, a.Host, string(a.CA), a.Account, fmt.Sprint(a.Audiences)})
 }
 
-func (c *Clusters) use(owner types.NamespacedName, id string, cfg *rest.Config) (*apply.Cluster, error) {
+func (c *Clusters) use(owner types.NamespacedName, id string, cfg *rest.Config, moved *atomic.Bool) (*apply.Cluster, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.users[owner] == id {
@@ -116,7 +146,7 @@ func (c *Clusters) use(owner types.NamespacedName, id string, cfg *rest.Config) 
 		if err != nil {
 			return nil, fmt.Errorf("%w: a client cannot be made from it", ErrKubeconfig)
 		}
-		at = &cluster{Cluster: opened}
+		at = &cluster{Cluster: opened, moved: moved}
 		c.open[id] = at
 	}
 	at.users++
@@ -143,6 +173,13 @@ func (c *Clusters) leave(owner types.NamespacedName) {
 		at.Close()
 		delete(c.open, id)
 	}
+}
+
+// abandon closes a cluster that others may be using. They open it again.
+func (c *Clusters) abandon(id string) {
+	c.open[id].Close()
+	delete(c.open, id)
+	maps.DeleteFunc(c.users, func(_ types.NamespacedName, used string) bool { return used == id })
 }
 
 // Close closes all clusters.

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/weirhq/weir/internal/apply"
@@ -149,6 +150,41 @@ func TestUseCloud(t *testing.T) {
 	a.Account, host = "deployer", "http://192.0.2.1"
 	if _, err := c.UseCloud(t.Context(), owner, a, connect); !errors.Is(err, ErrKubeconfig) || asked != 2 {
 		t.Errorf("http: %v, asked %d times", err, asked)
+	}
+}
+
+// A cluster that was made anew under its name is found when a token is due.
+func TestUseCloudAfterAMove(t *testing.T) {
+	c := New(apply.Options{}, Policy{})
+	defer c.Close()
+	one, two, host := types.NamespacedName{Namespace: "ns", Name: "one"}, types.NamespacedName{Namespace: "ns", Name: "two"}, "127.0.0.1:1"
+	connect := func(context.Context) (Connection, error) {
+		return Connection{Host: host, Token: Token{Value: "t", Expires: time.Now()}}, nil
+	}
+	use := func(owner types.NamespacedName) *apply.Cluster {
+		t.Helper()
+		cluster, err := c.UseCloud(t.Context(), owner, Address{Provider: "gcp", Cluster: "c"}, connect)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return cluster
+	}
+	first := use(one)
+	ask := func() error {
+		ref := apply.Ref{GroupVersionKind: schema.GroupVersionKind{Version: "v1", Kind: "ConfigMap"}, Namespace: "ns", Name: "a"}
+		_, _, err := first.As("").Prune(t.Context(), one, []apply.Ref{ref}, apply.PruneOptions{})
+		return err
+	}
+	if err := ask(); err == nil || errors.Is(err, errMoved) || use(one) != first || use(two) != first {
+		t.Fatalf("before the move: %v", err)
+	}
+	host = "127.0.0.1:2"
+	if err := ask(); !errors.Is(err, errMoved) {
+		t.Errorf("after the move: %v", err)
+	}
+	second := use(one)
+	if second == first || use(two) != second || len(c.open) != 1 {
+		t.Errorf("another cluster: %v, shared: %v, %d are open", second != first, use(two) == second, len(c.open))
 	}
 }
 
