@@ -81,8 +81,13 @@ func (a *Applier) awaitDefinition(ctx context.Context, t *task) error {
 	return nil
 }
 
+// servedTimeout is how long a definition may take to be served, as peers have it.
+const servedTimeout = time.Minute
+
 // awaitServed waits until the API server serves a definition's kind.
 func (a *Applier) awaitServed(ctx context.Context, t *task) error {
+	ctx, cancel := context.WithTimeout(ctx, servedTimeout)
+	defer cancel()
 	p := newPause(20*time.Millisecond, 500*time.Millisecond)
 	for {
 		u, err := a.full.Resource(a.served(t)).Get(ctx, t.ref.Name, metav1.GetOptions{})
@@ -122,9 +127,14 @@ func condition(u *unstructured.Unstructured, kind string) (status, message strin
 	return status, message
 }
 
-// awaitGone waits until the object with the identity given is gone.
+// goneTimeout is how long an object that was deleted is waited for. Finalizers may
+// take for ever, and whoever waits holds a worker.
+const goneTimeout = 1500 * time.Millisecond
+
+// awaitGone waits a moment until the object with the identity given is gone. For
+// the error when it is not, Terminating holds.
 func awaitGone(ctx context.Context, res metaClient, name string, uid types.UID) error {
-	p := newPause(20*time.Millisecond, time.Second)
+	p, began := newPause(20*time.Millisecond, time.Second), time.Now()
 	for {
 		live, err := res.Get(ctx, name, metav1.GetOptions{})
 		switch {
@@ -134,6 +144,8 @@ func awaitGone(ctx context.Context, res metaClient, name string, uid types.UID) 
 			return err
 		case live.UID != uid:
 			return nil
+		case time.Since(began) > goneTimeout:
+			return &terminatingError{live.Finalizers}
 		}
 		if err := p.wait(ctx); err != nil {
 			return fmt.Errorf("it is still being deleted, held by finalizers %q: %w", live.Finalizers, err)

@@ -35,7 +35,9 @@ func (e *ObjectError) explain() string {
 	switch {
 	case errors.Is(e.Err, ErrNoKind):
 		return fmt.Sprintf("no kind %q in %q: install its CustomResourceDefinition, or correct the apiVersion", e.Ref.Kind, e.Ref.GroupVersion())
-	case errors.As(e.Err, new(*OwnedError)), errors.As(e.Err, new(*fieldError)), errors.As(e.Err, new(*terminatingError)):
+	case errors.As(e.Err, new(*terminatingError)): // says nothing of the content
+		return e.Err.Error()
+	case errors.As(e.Err, new(*OwnedError)), errors.As(e.Err, new(*fieldError)):
 		return reason
 	case missingNamespace(e.Err, e.Ref):
 		return fmt.Sprintf("namespace %q does not exist: add it to the source or create it", e.Ref.Namespace)

@@ -173,8 +173,8 @@ func (e *terminatingError) Error() string {
 	return fmt.Sprintf("it is still being deleted, held by finalizers %q", e.finalizers)
 }
 
-// Terminating reports whether all that an error of Prune says is that objects
-// are still being deleted.
+// Terminating reports whether all that an error says is that objects are still
+// being deleted: those of a Prune, or in an Apply those that are to be made anew.
 func Terminating(err error) bool {
 	if j := new(joined); errors.As(err, &j) {
 		return !slices.ContainsFunc(j.errs, func(err error) bool { return !Terminating(err) })

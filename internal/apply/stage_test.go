@@ -257,3 +257,27 @@ func TestAnnotations(t *testing.T) {
 		t.Errorf("data (-want +got):\n%s", d)
 	}
 }
+
+// TestRecreateHeldByFinalizers: an object that is to be made anew and does not go
+// holds nobody up. It is made as soon as it has gone.
+func TestRecreateHeldByFinalizers(t *testing.T) {
+	l := newLab(t)
+	secret := func(value string) Set {
+		s := l.set(l.object("{apiVersion: v1, kind: Secret, immutable: true, stringData: {a: "+value+"}}", "held"))
+		s.Force = true
+		return s
+	}
+	l.want(secret("one"), "created 1", 2)
+	o := secret("one").Objects[0]
+	l.patch(o, "somebody", `{"metadata":{"finalizers":["example.com/hold"]}}`)
+	l.caughtUp(o)
+	_, err := l.try(secret("two"))
+	if !Terminating(err) || !strings.Contains(err.Error(), "example.com/hold") {
+		t.Fatalf("error is %v, want one that names the finalizer", err)
+	}
+	l.patch(o, "somebody", `{"metadata":{"finalizers":null}}`)
+	l.noticed()
+	if got, _ := l.apply(secret("two")); got != "created 1" {
+		t.Errorf("apply did %q", got)
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/fluxcd/pkg/apis/meta"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -64,13 +65,32 @@ func (r *Reconciler) write(ctx context.Context, k *kustomizev1.Kustomization, s 
 	if result != nil {
 		r.tellChanges(k, s, result.Changes)
 	}
-	if err != nil {
-		return nil, nil, loop.RetryAfter(meta.ReconciliationFailedReason, k.GetRetryInterval(), err)
-	}
 	m := r.recall(k)
-	m.generation, m.recheck = k.Generation, false
+	if err != nil {
+		return nil, nil, m.refused(k, err)
+	}
+	m.generation, m.recheck, m.anew = k.Generation, false, time.Time{}
 	r.reportDrift(k, s, result.Changes)
 	return result, known, nil
+}
+
+// lookForGone is when to look again for objects that are to be gone, if nobody tells
+// that they are.
+const lookForGone = 5 * time.Second
+
+// refused says what an error of an Apply means for k. Objects that are still being
+// deleted, to be made anew, are waited for until k's timeout, without a worker.
+func (m *memory) refused(k *kustomizev1.Kustomization, err error) error {
+	switch {
+	case !apply.Terminating(err):
+		m.anew = time.Time{}
+	case m.anew.IsZero():
+		m.anew = time.Now()
+		fallthrough
+	case time.Since(m.anew) < k.GetTimeout():
+		return loop.Wait(meta.ProgressingReason, lookForGone, fmt.Errorf("waiting for the deletion of objects that are to be made anew: %w", err))
+	}
+	return loop.RetryAfter(meta.ReconciliationFailedReason, k.GetRetryInterval(), err)
 }
 
 // written reports whether a change was made to the cluster.

@@ -103,6 +103,7 @@ type memory struct {
 	waits         string    // and for which content
 	waitsRevision string    // and for which revision
 	generation    int64     // of the spec that was last applied
+	anew          time.Time // since when objects are waited for that are to be made anew
 	recheck       bool      // all objects are to be asked for, and have not been yet
 	applied       string    // digest of the build that was last applied with success
 	deferred      string    // revision that others were let past for

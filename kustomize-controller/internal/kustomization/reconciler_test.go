@@ -15,6 +15,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/weirhq/weir/api/duration"
@@ -221,6 +222,39 @@ func TestHealthTimesOut(t *testing.T) {
 	}
 	if len(k.Status.Inventory.Entries) != 1 {
 		t.Errorf("inventory = %+v", k.Status.Inventory)
+	}
+}
+
+// An object that is to be made anew and does not go is waited for without a worker,
+// and is a failure after the timeout.
+func TestForceWaitsForTheOldObject(t *testing.T) {
+	t.Parallel()
+	g := newRig(t)
+	secret := func(value string) map[string]string {
+		return map[string]string{"app/s.yaml": "{apiVersion: v1, kind: Secret, metadata: {name: s, finalizers: [example.com/hold]}, immutable: true, stringData: {a: " + value + "}}"}
+	}
+	g.publish("v1", secret("one"))
+	g.kustomization("app", func(s *kustomizev1.KustomizationSpec) { s.Force = true })
+	g.reconcile("app")
+	g.publish("v2", secret("two"))
+	k, result := g.reconcile("app")
+	if message := g.wantReady(k, metav1.ConditionFalse, meta.ProgressingReason); !strings.Contains(message, "example.com/hold") || result.RequeueAfter != lookForGone {
+		t.Errorf("Ready says %q, again after %s", message, result.RequeueAfter)
+	}
+	g.worker.recall(k).anew = time.Now().Add(-2 * k.GetTimeout())
+	k, result = g.reconcile("app")
+	if g.wantReady(k, metav1.ConditionFalse, meta.ReconciliationFailedReason); result.RequeueAfter != k.GetRetryInterval() {
+		t.Errorf("again after %s", result.RequeueAfter)
+	}
+	old := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: g.ns, Name: "s"}}
+	if err := g.Patch(t.Context(), old, client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`))); err != nil {
+		t.Fatal(err)
+	}
+	g.awaitBell("app")
+	k, _ = g.reconcile("app")
+	g.wantReady(k, metav1.ConditionTrue, meta.ReconciliationSucceededReason)
+	if err := g.Patch(t.Context(), old, client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`))); err != nil {
+		t.Fatal(err)
 	}
 }
 
