@@ -355,6 +355,24 @@ func TestSchemaIsComplete(t *testing.T) {
 			t.Errorf("values.yaml has no default for %s", name)
 		}
 	}
+	page, err := os.ReadFile("../../docs/install.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	each := schema["$defs"].(values)["controller"].(values)["properties"].(values)
+	if len(each) < 10 {
+		t.Fatalf("the schema has only %v of a controller", each)
+	}
+	for name := range schema["properties"].(values) {
+		if name != "global" && !bytes.Contains(page, []byte("`"+name)) {
+			t.Errorf("docs/install.md does not have the value %s", name)
+		}
+	}
+	for name := range each {
+		if !bytes.Contains(page, []byte("."+name+"`")) {
+			t.Errorf("docs/install.md does not have the value %s of a controller", name)
+		}
+	}
 }
 
 // The notes after an installation say what this one leaves open, and nothing else.
