@@ -65,16 +65,18 @@ func TestLocateRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	tests := map[string]struct{ repo, path, want string }{
-		"no repository":           {repo: "nothing", want: "neither a directory nor the URL"},
-		"another scheme":          {repo: "ftp://example.com/a", want: `scheme "ftp"`},
-		"SSH without a key":       {repo: "ssh://git@host/a", want: "needs --identity and --known-hosts"},
-		"SSH, written short":      {repo: "git@host:a/b", want: "needs --identity and --known-hosts"},
-		"a directory without Git": {repo: empty, want: "is not a Git repository"},
-		"no commit":               {repo: bare, want: "has no commit"},
-		"a server that is away":   {repo: "http://127.0.0.1:1/a.git", want: "looking for the default branch"},
-		"no such path":            {repo: app, path: "./overlays/prod", want: `--path "./overlays/prod" is not in the last commit; directories with a kustomization file are ./, ./overlays/dev`},
-		"a file":                  {repo: app, path: "deploy/web.yaml", want: `"deploy/web.yaml" is a file`},
-		"not committed":           {repo: app, path: "new", want: "in no commit"},
+		"no repository":            {repo: "nothing", want: "neither a directory nor the URL"},
+		"another scheme":           {repo: "ftp://example.com/a", want: `scheme "ftp"`},
+		"SSH without a key":        {repo: "ssh://git@host/a", want: "needs --identity and --known-hosts"},
+		"SSH, written short":       {repo: "git@host:a/b", want: "needs --identity and --known-hosts"},
+		"a directory without Git":  {repo: empty, want: "is not a Git repository"},
+		"no commit":                {repo: bare, want: "has no commit"},
+		"a server that is away":    {repo: "http://127.0.0.1:1/a.git", want: "looking for the default branch"},
+		"no such path":             {repo: app, path: "./overlays/prod", want: `--path "./overlays/prod" is not in the last commit; directories with a kustomization file are "./", "./overlays/dev"`},
+		"what git would interpret": {repo: app, path: ":(icase)DEPLOY", want: `--path ":(icase)DEPLOY" is not in the last commit; `},
+		"a file":                   {repo: app, path: "deploy/web.yaml", want: `"deploy/web.yaml" is a file`},
+		"not committed":            {repo: app, path: "new", want: "in no commit"},
+		"beside a strange name":    {repo: commitFiles(t, "a ü/kustomization.yaml"), path: "a", want: `directories with a kustomization file are "./a ü"`},
 	}
 	for name, test := range tests {
 		d := &demo{Options: Options{Repo: test.repo, Path: test.path, Dir: t.TempDir(), Timeout: time.Minute}}
@@ -119,7 +121,7 @@ func TestLocateLooksIntoServers(t *testing.T) {
 		t.Errorf("locate = %+v, %v", f, err)
 	}
 	d.Path = "deployment"
-	want := `--path "deployment" is not in the last commit; directories with a kustomization file are ./deploy`
+	want := `--path "deployment" is not in the last commit; directories with a kustomization file are "./deploy"`
 	if _, err := d.locate(t.Context()); err == nil || err.Error() != want {
 		t.Errorf("locate: error = %v, want %s", err, want)
 	}

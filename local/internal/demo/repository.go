@@ -11,6 +11,7 @@ import (
 	"path"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 )
 
@@ -143,7 +144,7 @@ func checkPath(ctx context.Context, dir, commit, at string) error {
 	if inside == "" {
 		return nil
 	}
-	entry, err := git(ctx, dir, "-c", "safe.directory=*", "ls-tree", "--full-tree", commit, "--", inside)
+	entry, err := git(ctx, dir, "-c", "safe.directory=*", "--literal-pathspecs", "ls-tree", "--full-tree", commit, "--", inside)
 	if err != nil {
 		return fmt.Errorf("--path %q: %w", at, err)
 	}
@@ -154,15 +155,14 @@ func checkPath(ctx context.Context, dir, commit, at string) error {
 	if entry != "" {
 		what = fmt.Sprintf("--path %q is a file: name the directory it is in", at)
 	}
-	names, err := git(ctx, dir, "-c", "safe.directory=*", "ls-tree", "--full-tree", "-r", "--name-only", commit)
+	names, err := git(ctx, dir, "-c", "safe.directory=*", "ls-tree", "--full-tree", "-r", "-z", "--name-only", commit)
 	if err != nil {
 		return errors.New(what)
 	}
 	var found []string
-	for name := range strings.Lines(names) {
-		name = strings.TrimSpace(name)
+	for name := range strings.SplitSeq(names, "\x00") {
 		if base := path.Base(name); base == "kustomization.yaml" || base == "kustomization.yml" || base == "Kustomization" {
-			found = append(found, "./"+strings.TrimPrefix(path.Dir(name), "."))
+			found = append(found, strconv.Quote("./"+strings.TrimPrefix(path.Dir(name), ".")))
 		}
 	}
 	switch {
