@@ -42,6 +42,12 @@ test: build ## Run all tests
 	@go test -count=1 -timeout 20m -p 1 ./e2e/...
 	@$(MAKE) --no-print-directory fuzz FUZZTIME=1000x
 
+# The detector needs a C compiler. What it slows down may miss a bound of time or
+# memory; look for "DATA RACE".
+.PHONY: race
+race: build ## Run the tests beside the code with the race detector (some forty minutes on two cores)
+	@CGO_ENABLED=1 go test -race -count=1 -timeout 60m -p 2 $(addsuffix /...,$(addprefix ./,$(filter-out e2e local,$(MODULES))))
+
 .PHONY: e2e
 e2e: build ## Run the stories on the real programs, and the life of a Helm release
 	@go test -count=1 -v -timeout 30m ./e2e/stories/...

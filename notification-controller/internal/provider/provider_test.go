@@ -12,6 +12,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -79,6 +80,7 @@ func progressing() *eventv1.Event {
 // sink is a real endpoint that gives the answers in turn, then 200.
 type sink struct {
 	*httptest.Server
+	mu     sync.Mutex
 	seen   []*http.Request
 	bodies []string
 }
@@ -95,9 +97,12 @@ func newSink(t *testing.T, answers ...http.HandlerFunc) *sink {
 			googleToken(w)
 			return
 		}
+		s.mu.Lock()
 		s.seen, s.bodies = append(s.seen, r), append(s.bodies, string(body))
-		if len(s.seen) <= len(answers) {
-			answers[len(s.seen)-1](w, r)
+		n := len(s.seen)
+		s.mu.Unlock()
+		if n <= len(answers) {
+			answers[n-1](w, r)
 			return
 		}
 		switch {

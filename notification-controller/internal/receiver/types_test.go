@@ -11,6 +11,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -54,7 +55,9 @@ type sender struct {
 type cluster struct {
 	client.Client
 	secret map[string]string
-	asked  []string // names of the objects that were annotated
+
+	mu    sync.Mutex
+	asked []string // names of the objects that were annotated
 }
 
 func (c *cluster) Get(_ context.Context, key client.ObjectKey, obj client.Object, _ ...client.GetOption) error {
@@ -70,6 +73,8 @@ func (c *cluster) Get(_ context.Context, key client.ObjectKey, obj client.Object
 }
 
 func (c *cluster) Patch(_ context.Context, obj client.Object, _ client.Patch, _ ...client.PatchOption) error {
+	c.mu.Lock() // objects are annotated side by side
+	defer c.mu.Unlock()
 	c.asked = append(c.asked, obj.GetName())
 	return nil
 }
