@@ -10,6 +10,7 @@ import (
 
 	"github.com/fluxcd/pkg/apis/meta"
 	"github.com/fluxcd/pkg/sourceignore"
+	"golang.org/x/sync/semaphore"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	sourcev1 "github.com/weirhq/weir/api/source/v1"
@@ -45,7 +46,7 @@ type Reconciler struct {
 	o      Options
 	cache  *cache
 	limits limits
-	turns  chan struct{}
+	turns  *semaphore.Weighted
 
 	custodian *custody.Custodian
 
@@ -63,7 +64,7 @@ func New(o Options) *Reconciler {
 	return &Reconciler{
 		custodian: &custody.Custodian{Kind: sourcev1.BucketKind, Store: o.Store, Recorder: o.Recorder, Fetch: o.Fetch},
 		o:         o, cache: &cache{dir: o.CacheDir, limit: o.CacheBytes}, limits: defaultLimits,
-		turns: make(chan struct{}, max(1, o.Pulls)), storages: map[[sha256.Size]byte]storage{},
+		turns: semaphore.NewWeighted(int64(max(1, o.Pulls))), storages: map[[sha256.Size]byte]storage{},
 	}
 }
 
@@ -150,12 +151,10 @@ func (r *Reconciler) examine(ctx context.Context, b *sourcev1.Bucket) (c *conten
 // renew downloads what is missing and publishes it, when it is its turn.
 func (r *Reconciler) renew(ctx context.Context, b *sourcev1.Bucket, c *content) error {
 	loop.Progress(ctx, fmt.Sprintf("waiting to download revision '%s'", c.revision))
-	select {
-	case r.turns <- struct{}{}:
-		defer func() { <-r.turns }()
-	case <-ctx.Done():
-		return ctx.Err()
+	if err := r.turns.Acquire(ctx, 1); err != nil {
+		return err
 	}
+	defer r.turns.Release(1)
 	ctx, cancel := cause.Within(ctx, "spec.timeout", b.Spec.Timeout)
 	defer cancel()
 	telemetry.Enter(ctx, telemetry.Fetch)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/fluxcd/pkg/apis/meta"
+	"golang.org/x/sync/semaphore"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	sourcev1 "github.com/weirhq/weir/api/source/v1"
@@ -40,14 +41,14 @@ type Options struct {
 type Reconciler struct {
 	o         Options
 	custodian *custody.Custodian
-	turns     chan struct{} // holds one for each artifact that is being packed
-	proofs    sync.Map      // UID of a repository -> trust.proof of what was verified of it last
+	turns     *semaphore.Weighted // to pack an artifact
+	proofs    sync.Map            // UID of a repository -> trust.proof of what was verified of it last
 }
 
 // New returns a Reconciler.
 func New(o Options) *Reconciler {
 	return &Reconciler{
-		o: o, turns: make(chan struct{}, max(1, o.Packs)),
+		o: o, turns: semaphore.NewWeighted(int64(max(1, o.Packs))),
 		custodian: &custody.Custodian{Kind: sourcev1.GitRepositoryKind, Store: o.Store, Recorder: o.Recorder, Fetch: o.Fetch},
 	}
 }
@@ -180,12 +181,10 @@ func (r *Reconciler) packOnce(ctx context.Context, repo *sourcev1.GitRepository,
 	for _, part := range parts {
 		wanted = append(wanted, gitrepo.Wanted{Repo: part.remote, Hash: part.commit.Hash})
 	}
-	select { // what comes now costs the processor
-	case r.turns <- struct{}{}:
-		defer func() { <-r.turns }()
-	case <-ctx.Done():
+	if r.turns.Acquire(ctx, 1) != nil { // what comes now costs the processor
 		return p, context.Cause(ctx)
 	}
+	defer r.turns.Release(1)
 	err = gitrepo.Views(ctx, wanted, func(views []*gitrepo.View) error {
 		src, done, err := r.source(ctx, repo, views, parts, t.included)
 		if err != nil {

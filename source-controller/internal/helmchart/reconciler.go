@@ -8,6 +8,7 @@ import (
 
 	"github.com/Masterminds/semver/v3"
 	"github.com/fluxcd/pkg/apis/meta"
+	"golang.org/x/sync/semaphore"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -54,13 +55,13 @@ type Options struct {
 type Reconciler struct {
 	o         Options
 	custodian *custody.Custodian
-	turns     chan struct{}
+	turns     *semaphore.Weighted
 }
 
 // New returns a Reconciler.
 func New(o Options) *Reconciler {
 	return &Reconciler{
-		o: o, turns: make(chan struct{}, max(1, o.Builds)),
+		o: o, turns: semaphore.NewWeighted(int64(max(1, o.Builds))),
 		custodian: &custody.Custodian{Kind: sourcev1.HelmChartKind, Store: o.Store, Recorder: o.Recorder, Fetch: o.Fetch},
 	}
 }
@@ -68,12 +69,10 @@ func New(o Options) *Reconciler {
 // turn waits until fewer than Options.Builds charts are being made.
 func (r *Reconciler) turn(ctx context.Context) (release func(), err error) {
 	loop.Progress(ctx, "waiting to make the chart")
-	select {
-	case r.turns <- struct{}{}:
-		return func() { <-r.turns }, nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	if err := r.turns.Acquire(ctx, 1); err != nil {
+		return nil, err
 	}
+	return func() { r.turns.Release(1) }, nil
 }
 
 // build is a chart to publish.

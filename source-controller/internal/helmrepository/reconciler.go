@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"github.com/fluxcd/pkg/apis/meta"
+	"golang.org/x/sync/semaphore"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -51,7 +52,7 @@ type Options struct {
 type Reconciler struct {
 	o         Options
 	custodian *custody.Custodian
-	turns     chan struct{}
+	turns     *semaphore.Weighted
 
 	mu    sync.Mutex
 	known map[types.UID]answer
@@ -71,7 +72,7 @@ func New(o Options) *Reconciler {
 		o.MaxIndex = DefaultMaxIndex
 	}
 	return &Reconciler{
-		o: o, turns: make(chan struct{}, max(1, o.Reads)), known: map[types.UID]answer{},
+		o: o, turns: semaphore.NewWeighted(int64(max(1, o.Reads))), known: map[types.UID]answer{},
 		custodian: &custody.Custodian{Kind: sourcev1.HelmRepositoryKind, Store: o.Store, Recorder: o.Recorder, Fetch: o.Fetch},
 	}
 }
@@ -122,13 +123,11 @@ func (r *Reconciler) Keep(ctx context.Context, repo *sourcev1.HelmRepository) (*
 // whenFree runs fn when it is its turn.
 func (r *Reconciler) whenFree(ctx context.Context, fn func() error) error {
 	loop.Progress(ctx, "waiting to read the index")
-	select {
-	case r.turns <- struct{}{}:
-		defer func() { <-r.turns }()
-		return fn()
-	case <-ctx.Done():
-		return ctx.Err()
+	if err := r.turns.Acquire(ctx, 1); err != nil {
+		return err
 	}
+	defer r.turns.Release(1)
+	return fn()
 }
 
 // attempt asks for the index and publishes it when it is another one. Without a
@@ -145,12 +144,10 @@ func (r *Reconciler) attempt(ctx context.Context, repo *sourcev1.HelmRepository,
 	}
 	defer file.Close()
 	if !turn {
-		select {
-		case r.turns <- struct{}{}:
-			defer func() { <-r.turns }()
-		default:
+		if !r.turns.TryAcquire(1) {
 			return false, nil
 		}
+		defer r.turns.Release(1)
 	}
 	return true, causes.Failure(ctx, r.publish(ctx, repo, file))
 }

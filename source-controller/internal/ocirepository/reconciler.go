@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/fluxcd/pkg/apis/meta"
+	"golang.org/x/sync/semaphore"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	sourcev1 "github.com/weirhq/weir/api/source/v1"
@@ -42,13 +43,13 @@ type Options struct {
 type Reconciler struct {
 	o         Options
 	custodian *custody.Custodian
-	turns     chan struct{}
+	turns     *semaphore.Weighted
 }
 
 // New returns a Reconciler.
 func New(o Options) *Reconciler {
 	return &Reconciler{
-		o: o, turns: make(chan struct{}, max(1, o.Pulls)),
+		o: o, turns: semaphore.NewWeighted(int64(max(1, o.Pulls))),
 		custodian: &custody.Custodian{Kind: sourcev1.OCIRepositoryKind, Store: o.Store, Recorder: o.Recorder, Fetch: o.Fetch},
 	}
 }
@@ -91,12 +92,10 @@ func (r *Reconciler) look(ctx context.Context, repo *sourcev1.OCIRepository) (re
 // its turn.
 func (r *Reconciler) renew(ctx context.Context, repo *sourcev1.OCIRepository, access registry.Access, revision revision) error {
 	loop.Progress(ctx, fmt.Sprintf("waiting to pull revision '%s'", revision))
-	select {
-	case r.turns <- struct{}{}:
-		defer func() { <-r.turns }()
-	case <-ctx.Done():
-		return ctx.Err()
+	if err := r.turns.Acquire(ctx, 1); err != nil {
+		return err
 	}
+	defer r.turns.Release(1)
 	ctx, cancel := cause.Within(ctx, "spec.timeout", repo.Spec.Timeout)
 	defer cancel()
 	telemetry.Enter(ctx, telemetry.Verify)
