@@ -18,7 +18,8 @@ type Done struct {
 	// Changed tells the event even if Ready reads the same as before, and even if
 	// an error comes with it, which then has an event of its own.
 	Changed bool
-	// Quiet records no event, because the Worker has recorded its own.
+	// Quiet records no event, because the Worker has recorded its own. It may come
+	// with an error, too.
 	Quiet bool
 	// Metadata goes with the event, under bare keys such as "revision".
 	Metadata map[string]string

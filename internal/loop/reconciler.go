@@ -237,12 +237,12 @@ func (r *Reconciler[T]) tell(before, after T, done Done, f *Failure) {
 	to := apimeta.FindStatusCondition(after.GetConditions(), meta.ReadyCondition)
 	changed := news(before, after)
 	switch {
-	case f != nil && !changed, f == nil && !changed && !done.Changed:
+	case f != nil && !changed, f == nil && !changed && !done.Changed, done.Quiet:
 	case f != nil && f.Waiting:
 		r.recorder.Normal(after, f.Reason, f.Error(), done.Metadata)
 	case f != nil:
 		r.recorder.Warning(after, f.Reason, f.Error(), done.Metadata)
-	case done.Pending || done.Quiet:
+	case done.Pending:
 	default:
 		r.recorder.Normal(after, orDefault(done.EventReason, to.Reason), orDefault(done.Event, done.Message), done.Metadata)
 	}

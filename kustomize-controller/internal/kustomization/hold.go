@@ -76,7 +76,7 @@ func (r *Reconciler) keep(ctx context.Context, k *kustomizev1.Kustomization, s *
 		after = min(after, h.after)
 	}
 	if last == nil {
-		return loop.Done{}, loop.Wait(h.reason, after, errors.New(message))
+		return loop.Done{Quiet: true}, loop.Wait(h.reason, after, errors.New(message)) // it was told above
 	}
 	done, err := r.upkeep(ctx, k, a, d, last, start)
 	if done.Pending {
