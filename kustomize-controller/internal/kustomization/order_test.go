@@ -75,6 +75,8 @@ func TestDependentsGoFirst(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	// Times of deletion are whole seconds: one that begins has the most of the wait ahead.
+	time.Sleep(time.Until(time.Now().Truncate(time.Second).Add(time.Second)))
 	remove("db")
 	if _, result := g.reconcile("db"); result.RequeueAfter > together || result.RequeueAfter == 0 || g.value("b") != "1" {
 		t.Errorf("it waits %s for the other's deletion, b = %s", result.RequeueAfter, g.value("b"))

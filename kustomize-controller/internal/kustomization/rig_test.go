@@ -73,7 +73,7 @@ func newRig(t *testing.T) *rig {
 	}
 	g.o = Options{
 		Client: g.Client, Live: g.Client, Recorder: g.recorder, Fetcher: fetcher, Builder: build.New(build.Options{}),
-		RequeueDependency: time.Minute,
+		RequeueDependency: time.Minute, FetchPatience: patience, BuildPatience: patience, // so that one call does all, on a slow machine, too
 	}
 	g.restart()
 	return g
