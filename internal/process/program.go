@@ -277,7 +277,7 @@ func run(ctx context.Context, p *Program, args []string) error {
 		return err
 	}
 	log.Info("starting", "controller", p.Name)
-	err = env.Manager.Start(ctx)
+	err = start(ctx, env.Manager)
 	env.end(ctx)
 	return err
 }
