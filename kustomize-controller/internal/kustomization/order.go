@@ -21,8 +21,8 @@ import (
 	"github.com/weirhq/weir/kustomize-controller/internal/wish"
 )
 
-// together is how far apart the deletions of Kustomizations may come that are
-// meant to be deleted together, by a parent that prunes them or with a namespace.
+// together is the default of Options.DeletionGap: what a parent that prunes them,
+// or the end of their namespace, needs to delete all of them.
 const together = 2 * time.Second
 
 // dependentsFirst makes the deletion of k wait for those that depend on it and
@@ -46,8 +46,8 @@ func (r *Reconciler) dependentsFirst(ctx context.Context, k *kustomizev1.Kustomi
 	case len(order.first) > 0:
 		r.Recorder.Warning(k, meta.DependencyNotReadyReason, fmt.Sprintf(
 			"deletion goes on after %s without waiting for %s", waited.Round(time.Second), strings.Join(order.first, ", ")), nil)
-	case order.alive && waited < together:
-		return loop.Wait(meta.DependencyNotReadyReason, together-waited, errors.New(
+	case order.alive && waited < r.DeletionGap:
+		return loop.Wait(meta.DependencyNotReadyReason, r.DeletionGap-waited, errors.New(
 			"deletion waits a moment for the deletion of Kustomizations that depend on this one"))
 	}
 	return nil

@@ -59,6 +59,8 @@ func TestDeletionOrder(t *testing.T) {
 func TestDependentsGoFirst(t *testing.T) {
 	t.Parallel()
 	g := newRig(t)
+	g.o.DeletionGap = patience
+	g.restart()
 	g.publish("v1", map[string]string{"app/a.yaml": configMap("a", "1"), "db/b.yaml": configMap("b", "1")})
 	g.kustomization("db", func(s *kustomizev1.KustomizationSpec) { s.Path = "./db" })
 	g.annotate("db", "weir.dev/deletion-order", "dependents-first")
@@ -75,10 +77,8 @@ func TestDependentsGoFirst(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// Times of deletion are whole seconds: one that begins has the most of the wait ahead.
-	time.Sleep(time.Until(time.Now().Truncate(time.Second).Add(time.Second)))
 	remove("db")
-	if _, result := g.reconcile("db"); result.RequeueAfter > together || result.RequeueAfter == 0 || g.value("b") != "1" {
+	if _, result := g.reconcile("db"); result.RequeueAfter > patience || result.RequeueAfter == 0 || g.value("b") != "1" {
 		t.Errorf("it waits %s for the other's deletion, b = %s", result.RequeueAfter, g.value("b"))
 	}
 	remove("app")

@@ -39,6 +39,9 @@ type Options struct {
 	// FetchPatience and BuildPatience are how long a worker waits for a download,
 	// and for a build, before it goes on without one; 0 is three seconds.
 	FetchPatience, BuildPatience time.Duration
+	// DeletionGap is how far apart the deletions of Kustomizations may come that are
+	// meant to be deleted together; 0 is two seconds.
+	DeletionGap time.Duration
 	// NoCrossNamespaceRefs forbids sources and dependencies elsewhere.
 	NoCrossNamespaceRefs bool
 	// DefaultServiceAccount acts for objects that name none; "" is the
@@ -122,6 +125,9 @@ const defaultPatience = 3 * time.Second
 func New(o Options) *Reconciler {
 	if o.FetchPatience == 0 {
 		o.FetchPatience = defaultPatience
+	}
+	if o.DeletionGap == 0 {
+		o.DeletionGap = together
 	}
 	if o.BuildPatience == 0 {
 		o.BuildPatience = defaultPatience
