@@ -145,8 +145,7 @@ func TestReplicas(t *testing.T) {
 	before := g.read(repo).DeepCopy()
 	repo.Spec.Suspend = true
 	must(t, g.c.Patch(t.Context(), repo, client.MergeFrom(before)))
-	must(t, os.RemoveAll(filepath.Join(second.dir, "helmrepository")))
-	must(t, os.RemoveAll(filepath.Join(second.dir, ".weir", "blobs")))
+	wipe(t, second.dir)
 	g.copied(second, repo.Status.Artifact)
 	if got := g.read(repo).Status; !apimeta.IsStatusConditionTrue(got.Conditions, meta.ReadyCondition) {
 		t.Errorf("it is not lost, and status says %+v", got.Conditions)
@@ -246,8 +245,7 @@ func TestEmptyVolume(t *testing.T) {
 	a := repo.Status.Artifact
 
 	// While the program runs, within a health tick.
-	must(t, os.RemoveAll(filepath.Join(dir, "helmrepository")))
-	must(t, os.RemoveAll(filepath.Join(dir, ".weir", "blobs")))
+	wipe(t, dir)
 	g.eventually("what was wiped is made again", func() string {
 		if code, body := g.get(only, a.Path, ""); code != http.StatusOK || body != index("1.0.0") {
 			return body
@@ -277,5 +275,17 @@ func TestEmptyVolume(t *testing.T) {
 	}
 	if repo.Status.Artifact.Digest != a.Digest {
 		t.Errorf("the digest became another: %s, was %s", repo.Status.Artifact.Digest, a.Digest)
+	}
+}
+
+// wipe takes the artifacts of a program away that may be writing some at the moment.
+func wipe(t *testing.T, dir string) {
+	t.Helper()
+	for _, folder := range []string{"helmrepository", filepath.Join(".weir", "blobs")} {
+		err := os.RemoveAll(filepath.Join(dir, folder))
+		for deadline := time.Now().Add(time.Minute); err != nil && time.Now().Before(deadline); {
+			err = os.RemoveAll(filepath.Join(dir, folder))
+		}
+		must(t, err)
 	}
 }
