@@ -145,7 +145,7 @@ func TestReplicas(t *testing.T) {
 	before := g.read(repo).DeepCopy()
 	repo.Spec.Suspend = true
 	must(t, g.c.Patch(t.Context(), repo, client.MergeFrom(before)))
-	wipe(t, second.dir)
+	g.wipe(second.dir)
 	g.copied(second, repo.Status.Artifact)
 	if got := g.read(repo).Status; !apimeta.IsStatusConditionTrue(got.Conditions, meta.ReadyCondition) {
 		t.Errorf("it is not lost, and status says %+v", got.Conditions)
@@ -245,7 +245,7 @@ func TestEmptyVolume(t *testing.T) {
 	a := repo.Status.Artifact
 
 	// While the program runs, within a health tick.
-	wipe(t, dir)
+	g.wipe(dir)
 	g.eventually("what was wiped is made again", func() string {
 		if code, body := g.get(only, a.Path, ""); code != http.StatusOK || body != index("1.0.0") {
 			return body
@@ -279,13 +279,14 @@ func TestEmptyVolume(t *testing.T) {
 }
 
 // wipe takes the artifacts of a program away that may be writing some at the moment.
-func wipe(t *testing.T, dir string) {
-	t.Helper()
-	for _, folder := range []string{"helmrepository", filepath.Join(".weir", "blobs")} {
-		err := os.RemoveAll(filepath.Join(dir, folder))
-		for deadline := time.Now().Add(time.Minute); err != nil && time.Now().Before(deadline); {
-			err = os.RemoveAll(filepath.Join(dir, folder))
+func (g *rig) wipe(dir string) {
+	g.t.Helper()
+	g.eventually("the artifacts are gone", func() string {
+		for _, folder := range []string{"helmrepository", filepath.Join(".weir", "blobs")} {
+			if err := os.RemoveAll(filepath.Join(dir, folder)); err != nil {
+				return err.Error()
+			}
 		}
-		must(t, err)
-	}
+		return ""
+	})
 }

@@ -197,8 +197,9 @@ func (p *patient) unfollow() {
 // Health tells how objects are, by what is known of them; only objects that
 // were not asked about before, or that moved since, are read. It does not wait:
 // from now on the owner is notified when one of those that are not ready fails,
-// and when the last of them is ready, be it that it had failed. Objects that are not in refs are not
-// followed any more for this owner; a nil refs ends all interest.
+// and when the last of them is ready, those that had failed included. Objects
+// that are not in refs are not followed any more for this owner; a nil refs ends
+// all interest.
 //
 // What "ready" means is kstatus', but a Job has to complete. An object that
 // does not exist is pending, unless it is a Job that deletes itself when done.
